@@ -1,0 +1,1 @@
+"""The HTTP API: OpenAPI endpoints, live streams, the dashboard's static files."""

@@ -1,0 +1,1 @@
+"""Constellation runs PyTorch models over satellite imagery on the GPUs you own."""

@@ -1,0 +1,1 @@
+"""Turns pending jobs into Dagster runs, relays events, reaps leases."""

@@ -1,0 +1,1 @@
+"""Frozen records, enums and errors. This room knows nobody."""

@@ -1,0 +1,37 @@
+"""A tile: the unit of progress, retry and coverage."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from constellation_pipelines.domain.states import TileState
+from constellation_pipelines.domain.window import Window
+
+
+@dataclass(frozen=True, slots=True)
+class TileResult:
+    """What the engine found in one tile.
+
+    `class_counts` counts chips by class value. `confidence` is the mean top-1 probability over the
+    inferred chips, None when none was inferred. `valid_fraction` is the share of the tile's pixels
+    that hold data. A failed tile has `error` and neither counts nor confidence.
+    """
+
+    window: Window
+    state: TileState
+    class_counts: dict[int, int] = field(default_factory=dict)
+    confidence: float | None = None
+    valid_fraction: float = 0.0
+    read_ms: float = 0.0
+    infer_ms: float = 0.0
+    error: str | None = None
+
+
+def tile_digest(scene_digest: str, model_digest: str, window: Window) -> str:
+    """Name a tile's result: equal inputs give equal digests, so no valid tile runs twice."""
+    parts = [
+        scene_digest,
+        model_digest,
+        [window.row_off_px, window.col_off_px, window.height_px, window.width_px],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Subjects, envelopes and the NATS bus."""

@@ -1,0 +1,1 @@
+"""Pure geometry of pixels and footprints: numbers in, numbers out."""

@@ -1,0 +1,1 @@
+"""Device inventory and telemetry, by NVML or simulated."""

@@ -1,0 +1,1 @@
+"""Opening rasters safely and describing them as scenes."""

@@ -1,0 +1,1 @@
+"""GeoParquet out, DuckDB in."""

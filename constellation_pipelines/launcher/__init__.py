@@ -1,0 +1,1 @@
+"""Dagster's run coordinator and run launcher on a queue in Postgres."""

@@ -1,0 +1,69 @@
+"""One settings class, read from the environment in entry points and passed on as an argument."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting of Constellation. Each is read from `CONSTELLATION_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="CONSTELLATION_", extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        default=Path(".constellation"),
+        description="Where the embedded services, logs, the lake and Dagster's files live.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="postgresql:// URL of a PostgreSQL with PostGIS. Unset: an embedded cluster.",
+    )
+    nats_url: str | None = Field(
+        default=None, description="nats:// URL of a server with JetStream. Unset: an embedded one."
+    )
+    scene_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="Folders scenes may come from, separated by ':'."
+    )
+    models_dir: Path = Field(default=Path("models"), description="Where model packages live.")
+    training_data: Path | None = Field(
+        default=None, description="EuroSAT zip of labelled chips, for the training asset."
+    )
+    api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    api_port: int = Field(default=8080, ge=0, le=65535, description="Port of the API.")
+    api_url: str | None = Field(
+        default=None, description="URL of the API that commands talk to. Unset: the running stack."
+    )
+    dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
+    simulate_gpus: int = Field(
+        default=1, ge=0, le=64, description="Simulated devices to offer where NVML finds no GPU."
+    )
+    host_name: str = Field(
+        default_factory=lambda: os.uname().nodename, description="Name of this host in the fleet."
+    )
+
+    @field_validator("scene_roots", mode="before")
+    @classmethod
+    def split_roots(cls, value: object) -> object:
+        """Accept a path list in the form of $PATH."""
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("data_dir", "models_dir", mode="after")
+    @classmethod
+    def absolute(cls, value: Path) -> Path:
+        """Services run in other folders, so relative paths are resolved once, here."""
+        return value.expanduser().absolute()
+
+    @property
+    def lake_dir(self) -> Path:
+        """Folder of the GeoParquet files and rasters."""
+        return self.data_dir / "lake"
+
+    @property
+    def allowed_scene_roots(self) -> tuple[Path, ...]:
+        """The roots a scene's path must lie under; by default `scenes/` in the data directory."""
+        return self.scene_roots or (self.data_dir / "scenes",)

@@ -1,0 +1,1 @@
+"""PostgreSQL: one noun per file, SQL named."""

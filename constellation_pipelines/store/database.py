@@ -1,0 +1,74 @@
+"""The door to PostgreSQL: a pool of connections and short transactions."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from constellation_pipelines.domain.errors import ServiceUnavailable
+
+Connection = psycopg.Connection[DictRow]
+
+
+class Database:
+    """Hands out transactions on a pool. Make it after a fork, never before.
+
+    Rows are dictionaries. Times in statements come from the database's clock, never from ours.
+    """
+
+    def __init__(self, url: str, *, max_size: int = 8, timeout_s: float = 5.0) -> None:
+        self.url = url
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=max_size,
+            timeout=timeout_s,
+            open=True,
+            connection_class=psycopg.Connection[DictRow],
+            kwargs={"row_factory": dict_row, "application_name": "constellation"},
+            check=ConnectionPool.check_connection,
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: committed on exit, rolled back on an exception.
+
+        Raises ServiceUnavailable when the database cannot be reached.
+        """
+        try:
+            with self._pool.connection() as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            raise ServiceUnavailable("the database does not answer right now") from error
+
+    def fetch_all(self, sql: str, args: Any = None) -> list[DictRow]:
+        """Rows of one statement in a transaction of its own."""
+        with self.transaction() as connection:
+            return connection.execute(sql, args).fetchall()
+
+    def fetch_one(self, sql: str, args: Any = None) -> DictRow | None:
+        """First row of one statement in a transaction of its own, or None."""
+        with self.transaction() as connection:
+            return connection.execute(sql, args).fetchone()
+
+    def execute(self, sql: str, args: Any = None) -> int:
+        """Run one statement in a transaction of its own; return the count of rows it touched."""
+        with self.transaction() as connection:
+            return connection.execute(sql, args).rowcount
+
+    def listen(self, *channels: str) -> Connection:
+        """A connection of its own, in autocommit, that hears NOTIFY on these channels."""
+        try:
+            connection = psycopg.connect(self.url, autocommit=True, row_factory=dict_row)
+            for channel in channels:
+                connection.execute(f'listen "{channel}"')
+        except psycopg.OperationalError as error:
+            raise ServiceUnavailable("the database does not answer right now") from error
+        return connection
+
+    def close(self) -> None:
+        """Close the pool's connections."""
+        self._pool.close()

@@ -1,0 +1,1 @@
+"""One per host: claims runs, owns engines, forks run processes."""
