@@ -37,6 +37,10 @@ class Settings(BaseSettings):
         default=None, description="URL of the API that commands talk to. Unset: the running stack."
     )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
+    definitions: str = Field(
+        default="constellation_pipelines.definitions",
+        description="Module that holds Dagster's `defs`, for the dispatcher and the worker.",
+    )
     simulate_gpus: int = Field(
         default=1, ge=0, le=64, description="Simulated devices to offer where NVML finds no GPU."
     )

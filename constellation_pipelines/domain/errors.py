@@ -82,3 +82,9 @@ class EngineFailed(ConstellationError):
     """The engine of a device died or refused a request."""
 
     code = "engine_failed"
+
+
+class RunFailed(ConstellationError):
+    """A run that ended with too few good tiles to be called complete."""
+
+    code = "run_failed"

@@ -69,6 +69,13 @@ class Database:
             raise ServiceUnavailable("the database does not answer right now") from error
         return connection
 
+    def notifications(self, listener: Connection) -> list[psycopg.Notify]:
+        """What a listening connection has heard, without waiting."""
+        try:
+            return list(listener.notifies(timeout=0))
+        except psycopg.OperationalError as error:
+            raise ServiceUnavailable("the database does not answer right now") from error
+
     def close(self) -> None:
         """Close the pool's connections."""
         self._pool.close()

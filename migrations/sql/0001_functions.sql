@@ -15,7 +15,8 @@ begin
 end
 $$;
 
--- The state of a job follows from the states of its runs.
+-- The state of a job follows from the states of its runs; of runs that retried a scene only the
+-- newest counts.
 create function constellation.settle_job(job uuid) returns void language plpgsql as $$
 declare
   before text;
@@ -27,11 +28,13 @@ declare
 begin
   select state into before from constellation.jobs where id = job for update;
   select count(*) filter (where state not in ('COMPLETED', 'FAILED', 'CANCELLED')),
-         count(*) filter (where state not in ('PENDING', 'QUEUED')),
+         count(*) filter (where state not in ('PENDING', 'QUEUED', 'CANCELLED')),
          count(*) filter (where state = 'FAILED'),
          count(*) filter (where state = 'CANCELLED')
     into open_runs, begun_runs, failed_runs, cancelled_runs
-    from constellation.runs where job_id = job;
+    from (select distinct on (coalesce(scene_id, id)) state
+            from constellation.runs where job_id = job
+           order by coalesce(scene_id, id), created_at desc, id desc) newest_of_scene;
   after := case
     when open_runs > 0 and begun_runs > 0 then 'RUNNING'
     when open_runs > 0 then before
@@ -44,7 +47,7 @@ begin
   end if;
   update constellation.jobs
      set state = after,
-         started_at = case when cancelled_runs > 0 and begun_runs = cancelled_runs then started_at
+         started_at = case when begun_runs = 0 then started_at
                            else coalesce(started_at, clock_timestamp()) end,
          finished_at = case when after = 'RUNNING' then null else clock_timestamp() end,
          error = case when after = 'FAILED' then

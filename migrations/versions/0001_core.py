@@ -1,6 +1,7 @@
 """Jobs, runs, devices, leases, scenes, models, tiles, events."""
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -297,20 +298,20 @@ def results() -> None:
     )
 
 
-# ---- short forms ----------------------------------------------------------------------------------
+# ---- short forms ----
 
 
 def table(name: str, *columns: sa.schema.SchemaItem) -> None:
     op.create_table(name, *columns, schema=SCHEMA)
 
 
-def key() -> sa.Column[object]:
+def key() -> sa.Column[Any]:
     return sa.Column("id", UUID(as_uuid=True), primary_key=True)
 
 
 def reference(
     name: str, target: str, *, nullable: bool = True, primary_key: bool = False
-) -> sa.Column[object]:
+) -> sa.Column[Any]:
     return sa.Column(
         name,
         UUID(as_uuid=True),
@@ -320,7 +321,7 @@ def reference(
     )
 
 
-def moment(name: str, *, default: bool = False, nullable: bool = True) -> sa.Column[object]:
+def moment(name: str, *, default: bool = False, nullable: bool = True) -> sa.Column[Any]:
     return sa.Column(
         name,
         TIMESTAMP(timezone=True),
@@ -329,12 +330,12 @@ def moment(name: str, *, default: bool = False, nullable: bool = True) -> sa.Col
     )
 
 
-def state(*names: str) -> sa.Column[object]:
+def state(*names: str) -> sa.Column[Any]:
     allowed = ", ".join(f"'{name}'" for name in names)
     return sa.Column("state", sa.Text, sa.CheckConstraint(f"state in ({allowed})"), nullable=False)
 
 
-def number(name: str, *, nullable: bool = True) -> sa.Column[object]:
+def number(name: str, *, nullable: bool = True) -> sa.Column[Any]:
     """A double that is neither NaN nor infinite."""
     finite = sa.CheckConstraint(f"{name} not in ('NaN', 'Infinity', '-Infinity')")
     return sa.Column(name, sa.Double, finite, nullable=nullable)

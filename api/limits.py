@@ -1,0 +1,48 @@
+"""Limits on requests, before anything reads them."""
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import problem
+
+MAX_BODY_BYTES = 2 * 1024 * 1024
+
+
+class BodyLimit:
+    """Refuses bodies above a size: by their declared length, else once that much has come."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._detail = f"the body may have {max_bytes} bytes at most"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 413."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif declared_bytes(scope) > self._max_bytes:
+            refusal = problem(413, "body_too_large", self._detail, headers={"Connection": "close"})
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, self._counting(receive), send)
+
+    def _counting(self, receive: Receive) -> Receive:
+        seen_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal seen_bytes
+            message = await receive()
+            seen_bytes += len(message.get("body", b""))
+            if seen_bytes > self._max_bytes:
+                raise HTTPException(413, self._detail, headers={"Connection": "close"})
+            return message
+
+        return counted
+
+
+def declared_bytes(scope: Scope) -> int:
+    """The Content-Length, 0 where none is given."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

@@ -1,0 +1,49 @@
+"""Routes of runs."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from api.deps import DatabasePart
+from api.schemas.run import RunReply
+from api.schemas.tile import TileCollection
+from constellation_pipelines.store import footprints, runs
+
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+
+class GeoJsonResponse(Response):
+    """GeoJSON that is text already."""
+
+    media_type = "application/geo+json"
+
+
+@router.get("/{run_id}", summary="Show a run")
+def show_run(run_id: UUID, database: DatabasePart) -> RunReply:
+    """One scene, one model, one Dagster run."""
+    with database.transaction() as connection:
+        return RunReply.model_validate(runs.find(connection, run_id))
+
+
+@router.get(
+    "/{run_id}/tiles",
+    summary="List the tiles of a run",
+    response_class=GeoJsonResponse,
+    responses={200: {"model": TileCollection}},
+)
+def list_tiles(
+    run_id: UUID,
+    database: DatabasePart,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+    after: Annotated[
+        str | None,
+        Query(pattern=r"^\d{1,9},\d{1,9}$", description="`next` of the page before."),
+    ] = None,
+) -> GeoJsonResponse:
+    """Footprints of the tiles that a run wrote, with what was found in each."""
+    row, column = (-1, -1) if after is None else map(int, after.split(","))
+    with database.transaction() as connection:
+        runs.find(connection, run_id)
+        text = footprints.collection(connection, run_id, after=(row, column), limit=limit)
+    return GeoJsonResponse(text)

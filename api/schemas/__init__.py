@@ -1,0 +1,1 @@
+"""The forms of requests and replies. Records from inside are turned into these at the edge."""

@@ -1,0 +1,100 @@
+"""Forms of jobs."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from api.schemas.base import Line, Reference, Reply, Request
+from api.schemas.run import RunReply
+from constellation_pipelines.domain.states import JobState
+
+EXAMPLE = {
+    "model": "eurosat-landcover@1",
+    "scenes": ["s2_cape_lookout"],
+    "aoi": {
+        "type": "Polygon",
+        "coordinates": [
+            [[-76.6, 34.5], [-76.4, 34.5], [-76.4, 34.7], [-76.6, 34.7], [-76.6, 34.5]]
+        ],
+    },
+    "priority": 0,
+}
+
+
+class JobRequest(Request):
+    """A model, some scenes, an area."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": EXAMPLE})
+
+    model: Reference = Field(description="`name@version`, or `name` for the newest version.")
+    scenes: Annotated[list[Reference], Field(min_length=1, max_length=1000)] = Field(
+        description="Keys or ids of registered scenes. Each becomes one run."
+    )
+    aoi: dict[str, Any] | None = Field(
+        default=None,
+        description="GeoJSON Polygon or MultiPolygon, lon/lat. Only tiles that touch it run.",
+    )
+    name: Line | None = Field(default=None, description="A name for people.")
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
+    accept_gsd_mismatch: bool = Field(
+        default=False, description="Run scenes outside the model's range of pixel sizes."
+    )
+    reuse: bool = Field(default=True, description="Skip tiles that already have a valid result.")
+    max_failed_tile_ratio: float = Field(
+        default=0.5, ge=0, le=1, description="A run fails when more of its tiles than this failed."
+    )
+
+
+class JobReply(Reply):
+    """A job with the sums over its runs."""
+
+    id: UUID
+    name: str
+    state: JobState
+    priority: int
+    origin: str = Field(description="`api`, or `dagster` for a run launched in Dagster's UI.")
+    submitted_by: str
+    params: dict[str, Any] = Field(description="The request as it was resolved.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    tiles_planned: int = Field(description="Tiles that touch the area.")
+    tiles_reused: int = Field(description="Those that already had a valid result.")
+    tiles_completed: int
+    tiles_failed: int
+    area_km2: float = Field(description="Area of the tiles that the job's runs computed.")
+
+
+class JobDetail(JobReply):
+    """A job with its runs, earlier attempts too, oldest first."""
+
+    runs: list[RunReply]
+
+
+class JobPage(Reply):
+    """Jobs, newest first. `next` is the cursor of the following page, null on the last."""
+
+    items: list[JobReply]
+    next: str | None
+
+
+class SceneQuote(Reply):
+    """What one scene of a job would cost."""
+
+    scene: str
+    tiles_planned: int
+    tiles_reused: int
+    gsd_mismatch: bool = Field(description="Outside the model's range of pixel sizes, accepted.")
+
+
+class Quote(Reply):
+    """What a job would cost, were it submitted now."""
+
+    model: str
+    tiles_planned: int
+    tiles_reused: int
+    tiles_to_run: int
+    scenes: list[SceneQuote]

@@ -1,0 +1,110 @@
+"""Forms of scenes."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from api.schemas.base import Reference, Reply, Request
+from constellation_pipelines.domain.scene import Scene
+
+BandName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
+Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+
+
+class SceneRequest(Request):
+    """A raster to register. What is left out is read from the file or the STAC Item beside it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "example": {"path": "s2_cape_lookout.tif", "bands": ["red", "green", "blue"]}
+        },
+    )
+
+    path: Reference = Field(description="A path under one of the allowed folders.")
+    bands: Annotated[list[BandName], Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="Common names of the bands in the order of the file."
+    )
+    scale: float | None = Field(
+        default=None, gt=0, le=1e6, description="Physical value = stored value * scale + offset."
+    )
+    offset: float | None = Field(default=None, ge=-1e6, le=1e6)
+    key: Key | None = Field(default=None, description="Its short unique name; else the file's.")
+
+
+class BandReply(Reply):
+    """One band of a scene."""
+
+    index: int
+    name: str
+    common_name: str | None
+    dtype: str
+    scale: float | None
+    offset: float | None
+
+
+class SceneReply(Reply):
+    """A registered scene."""
+
+    id: UUID
+    key: str
+    uri: str
+    digest: str
+    crs: str
+    width_px: int
+    height_px: int
+    gsd_m: float
+    area_km2: float
+    bands: list[BandReply]
+    nodata: float | None
+    footprint: dict[str, Any] = Field(description="GeoJSON, lon/lat, split at 180 degrees.")
+    start_at: datetime | None
+    end_at: datetime | None
+    created_at: datetime | None
+
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """The form of this scene."""
+        return cls(**cls.fields(scene))
+
+    @staticmethod
+    def fields(scene: Scene) -> dict[str, Any]:
+        """Members of the form."""
+        return {
+            "id": scene.id,
+            "key": scene.key,
+            "uri": scene.uri,
+            "digest": scene.digest,
+            "crs": scene.grid.crs,
+            "width_px": scene.grid.width_px,
+            "height_px": scene.grid.height_px,
+            "gsd_m": scene.gsd_m,
+            "area_km2": scene.area_km2,
+            "bands": [BandReply.model_validate(band) for band in scene.bands],
+            "nodata": scene.nodata,
+            "footprint": scene.footprint,
+            "start_at": scene.start_at,
+            "end_at": scene.end_at,
+            "created_at": scene.created_at,
+        }
+
+
+class SceneDetail(SceneReply):
+    """A scene with its STAC Item."""
+
+    item: dict[str, Any]
+
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """The form of this scene."""
+        return cls(**cls.fields(scene), item=scene.item)
+
+
+class ScenePage(Reply):
+    """Scenes by key. `next` is the cursor of the following page, null on the last."""
+
+    items: list[SceneReply]
+    next: str | None

@@ -1,0 +1,45 @@
+"""Forms of tiles: GeoJSON features."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from api.schemas.base import Reply
+from constellation_pipelines.domain.states import TileState
+
+
+class TileProperties(Reply):
+    """What was found in a tile."""
+
+    row_off_px: int
+    col_off_px: int
+    height_px: int
+    width_px: int
+    state: TileState
+    class_counts: dict[str, int] = Field(description="Chips by class value.")
+    top_class: int | None
+    confidence: float | None = Field(description="Mean probability of the top class of its chips.")
+    valid_fraction: float = Field(description="Share of its pixels that hold data.")
+    gsd_mismatch: bool
+    area_km2: float
+    read_ms: float
+    infer_ms: float
+    error: str | None
+
+
+class TileFeature(Reply):
+    """A tile. Its geometry is its footprint, lon/lat, split at 180 degrees."""
+
+    type: Literal["Feature"]
+    id: UUID
+    geometry: dict[str, Any]
+    properties: TileProperties
+
+
+class TileCollection(Reply):
+    """Tiles that a run wrote, row-major. `next` is the `after` of the following page."""
+
+    type: Literal["FeatureCollection"]
+    features: list[TileFeature]
+    next: str | None

@@ -1,0 +1,219 @@
+"""The way of a submission: resolve names, check the request, plan tiles, write the job.
+
+Everything that can be refused is refused here, before any device is touched.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from api.schemas.job import JobRequest
+from constellation_pipelines.domain.errors import (
+    AoiMissesScene,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SceneUnfit,
+)
+from constellation_pipelines.domain.fit import fit
+from constellation_pipelines.domain.job import Job, JobParams
+from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.scene import Scene
+from constellation_pipelines.domain.states import RunState
+from constellation_pipelines.domain.tile import tile_digest
+from constellation_pipelines.domain.window import Window
+from constellation_pipelines.geo.aoi import validate_aoi
+from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+from constellation_pipelines.store import jobs, models, runs, scenes, tiles
+from constellation_pipelines.store.database import Connection, Database
+from constellation_pipelines.store.jobs import NewJob
+from constellation_pipelines.store.runs import NewRun
+
+
+@dataclass(frozen=True, slots=True)
+class ScenePlan:
+    """What a job will do in one scene."""
+
+    scene: Scene
+    gsd_mismatch: bool
+    tiles_planned: int
+    tiles_reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """What a job will do."""
+
+    model: Model
+    params: JobParams
+    scenes: tuple[ScenePlan, ...]
+
+    def new_runs(self, attempts: dict[UUID, int] | None = None) -> list[NewRun]:
+        """A run per scene; `attempts` numbers them by scene id."""
+        return [
+            NewRun(
+                part.scene.id,
+                self.model.id,
+                part.tiles_planned,
+                part.tiles_reused,
+                (attempts or {}).get(part.scene.id, 1),
+            )
+            for part in self.scenes
+        ]
+
+
+def submit(
+    database: Database, request: JobRequest, *, account: str, idempotency_key: str | None
+) -> tuple[Job, bool]:
+    """Write a job; return it and whether it is new. Raises what `plan` raises, and Conflict."""
+    digest = request_digest(request)
+    named = NewJob(
+        "", JobParams("", ()), request.priority, account, idempotency_key, digest
+    )
+    with database.transaction() as connection:
+        if (known := jobs.find_repeated(connection, named)) is not None:
+            return jobs.find(connection, known), False
+    planned = plan(database, request)
+    name = request.name or default_name(planned)
+    job = NewJob(name, planned.params, request.priority, account, idempotency_key, digest)
+    with database.transaction() as connection:
+        job_id, is_new = jobs.submit(connection, job, planned.new_runs())
+        return jobs.find(connection, job_id), is_new
+
+
+def plan(database: Database, request: JobRequest) -> JobPlan:
+    """Check a request and count its tiles.
+
+    Raises InvalidInput (unknown scene or model, unusable area), SceneUnfit and AoiMissesScene.
+    """
+    aoi = None if request.aoi is None else checked_aoi(request.aoi)
+    with database.transaction() as connection:
+        model = resolve_model(connection, request.model)
+        found = resolve_scenes(connection, request.scenes)
+    params = JobParams(
+        model=model.card.reference,
+        scenes=tuple(scene.key for scene in found),
+        aoi=aoi,
+        accept_gsd_mismatch=request.accept_gsd_mismatch,
+        reuse=request.reuse,
+        max_failed_tile_ratio=request.max_failed_tile_ratio,
+    )
+    return plan_scenes(database, model, found, params)
+
+
+def retry(database: Database, job_id: UUID) -> Job:
+    """Give the scenes of a failed or cancelled job that did not complete new runs."""
+    with database.transaction() as connection:
+        job = jobs.find(connection, job_id)
+        jobs.refuse_retry(job_id, job.state, job.origin)
+        newest = runs.newest_of_job(connection, job_id)
+        unfinished = [run for run in newest if run.state is not RunState.COMPLETED]
+        attempts = {run.scene_id: run.attempt + 1 for run in unfinished if run.scene_id is not None}
+        params = JobParams(**job.params)
+        model = models.find(connection, params.model)
+        again = [scenes.find(connection, str(scene_id)) for scene_id in attempts]
+    if not again:
+        raise Conflict(f"job {job_id} has no scene left that did not complete")
+    planned = plan_scenes(database, model, again, params)
+    with database.transaction() as connection:
+        return jobs.retry(connection, job_id, planned.new_runs(attempts))
+
+
+def plan_scenes(
+    database: Database, model: Model, found: Sequence[Scene], params: JobParams
+) -> JobPlan:
+    """Check that the model takes each scene, and count tiles."""
+    mismatches = [mismatch(scene, model, params, at) for at, scene in enumerate(found)]
+    windows = [touched_windows(scene, model, params.aoi) for scene in found]
+    missed = [scene.key for scene, touched in zip(found, windows, strict=True) if not touched]
+    if missed:
+        raise AoiMissesScene(
+            f"the area does not touch {', '.join(missed)}: leave these scenes out or draw the area "
+            "over them",
+            field="aoi",
+        )
+    with database.transaction() as connection:
+        reused = [
+            count_valid(connection, scene, model, touched) if params.reuse else 0
+            for scene, touched in zip(found, windows, strict=True)
+        ]
+    parts = [
+        ScenePlan(scene, wrong_gsd, len(touched), valid)
+        for scene, wrong_gsd, touched, valid in zip(found, mismatches, windows, reused, strict=True)
+    ]
+    return JobPlan(model, params, tuple(parts))
+
+
+def mismatch(scene: Scene, model: Model, params: JobParams, at: int) -> bool:
+    """Whether the scene is outside the model's pixel sizes. Raises SceneUnfit, pointing at it."""
+    try:
+        return fit(
+            scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch
+        ).gsd_mismatch
+    except SceneUnfit as error:
+        field = f"scenes[{at}]" if error.field in (None, "scenes") else error.field
+        raise SceneUnfit(error.message, field=field) from error
+
+
+def touched_windows(scene: Scene, model: Model, aoi: dict[str, Any] | None) -> Sequence[Window]:
+    """The scene's tiles that touch the area: all without one, none when it misses the scene."""
+    windows = tile_windows(scene.grid, model.card.chip_px)
+    if aoi is None:
+        return windows
+    try:
+        return windows_touching(scene.grid, windows, aoi)
+    except AoiMissesScene:
+        return ()
+
+
+def count_valid(
+    connection: Connection, scene: Scene, model: Model, windows: Sequence[Window]
+) -> int:
+    """How many of these tiles have a valid result already."""
+    digests = [tile_digest(scene.digest, model.digest, window) for window in windows]
+    return len(tiles.valid_digests(connection, digests))
+
+
+def checked_aoi(aoi: dict[str, Any]) -> dict[str, Any]:
+    """The area as a MultiPolygon. Raises InvalidInput that points into `aoi`."""
+    try:
+        return validate_aoi(aoi)
+    except InvalidInput as error:
+        inside = (error.field or "").removeprefix("aoi").lstrip("./")
+        raise InvalidInput(error.message, field=f"aoi.{inside}" if inside else "aoi") from error
+
+
+def resolve_model(connection: Connection, reference: str) -> Model:
+    """The model of this name. Raises InvalidInput."""
+    try:
+        return models.find(connection, reference)
+    except NotFound as error:
+        raise InvalidInput(error.message, field="model") from error
+
+
+def resolve_scenes(connection: Connection, references: Sequence[str]) -> list[Scene]:
+    """The scenes of these keys or ids, each once, in order. Raises InvalidInput."""
+    found: dict[UUID, Scene] = {}
+    for at, reference in enumerate(references):
+        try:
+            scene = scenes.find(connection, reference)
+        except NotFound as error:
+            raise InvalidInput(error.message, field=f"scenes[{at}]") from error
+        found.setdefault(scene.id, scene)
+    return list(found.values())
+
+
+def default_name(planned: JobPlan) -> str:
+    """Model and first scene, for a job nobody named."""
+    first, *others = planned.params.scenes
+    more = f" and {len(others)} more" if others else ""
+    return f"{planned.params.model} on {first}{more}"
+
+
+def request_digest(request: JobRequest) -> str:
+    """Equal for requests that ask for the same, however their JSON was written."""
+    text = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

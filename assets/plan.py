@@ -1,0 +1,102 @@
+"""What a prediction run will do: which scene, which model, which tiles are still missing."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+
+from constellation_pipelines.domain.errors import AoiMissesScene, NotFound
+from constellation_pipelines.domain.fit import Fit, fit
+from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.scene import Scene
+from constellation_pipelines.domain.tile import tile_digest
+from constellation_pipelines.domain.window import Window
+from constellation_pipelines.lake.files import RunFiles
+from constellation_pipelines.store import models, plans, scenes, tiles
+from constellation_pipelines.store.database import Connection
+from resources.lake import LakeResource
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run treats its scene. `reuse` skips tiles that another run has done already."""
+
+    accept_gsd_mismatch: bool = False
+    reuse: bool = True
+    max_failed_tile_ratio: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run's work. `digests` names every planned tile; `todo` are those without a result."""
+
+    run_id: UUID
+    job_id: UUID
+    scene: Scene
+    model: Model
+    fit: Fit
+    files: RunFiles
+    digests: dict[Window, str]
+    todo: tuple[Window, ...]
+    reused: int
+
+    @property
+    def planned(self) -> int:
+        """Tiles asked for."""
+        return len(self.digests)
+
+
+def make_plan(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    scene_key: str,
+    model_name: str,
+    options: Options,
+    lake: LakeResource,
+) -> Plan:
+    """Resolve a run's request, see what is missing, and note both on the run.
+
+    Raises SceneUnfit, AoiMissesScene or NotFound, each with the reason.
+    """
+    request = plans.request_of(connection, run_id)
+    scene = scenes.find(connection, scene_key)
+    model = models.find(connection, str(request.params.get("model") or model_name))
+    if model.card.name != model_name:
+        raise NotFound(f"the job asks for {model.card.reference}, not for {model_name}")
+    fitted = fit(scene, model.card, accept_gsd_mismatch=options.accept_gsd_mismatch)
+    digests = digests_of(scene, model, request.params.get("aoi"))
+    files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
+    own, others = written(connection, run_id, digests)
+    reused = others if options.reuse else set()
+    # Tiles of an earlier attempt count as done only while their pixels are still there.
+    done = reused | (own if files.work.exists() or files.raster.exists() else set())
+    plans.bind(
+        connection,
+        run_id,
+        scene_id=scene.id,
+        model_id=model.id,
+        model=model.card.reference,
+        planned=len(digests),
+        reused=len(reused),
+    )
+    todo = tuple(window for window, digest in digests.items() if digest not in done)
+    return Plan(run_id, request.job_id, scene, model, fitted, files, digests, todo, len(reused))
+
+
+def digests_of(scene: Scene, model: Model, aoi: dict[str, object] | None) -> dict[Window, str]:
+    """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
+    every = tile_windows(scene.grid, model.card.chip_px)
+    windows = windows_touching(scene.grid, every, aoi)
+    if not windows:
+        raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
+    return {window: tile_digest(scene.digest, model.digest, window) for window in windows}
+
+
+def written(
+    connection: Connection, run_id: UUID, digests: dict[Window, str]
+) -> tuple[set[str], set[str]]:
+    """Digests with a valid result: those this run wrote, and those another one did."""
+    writers = tiles.valid(connection, list(digests.values()))
+    own = {digest for digest, writer in writers.items() if writer == run_id}
+    return own, writers.keys() - own

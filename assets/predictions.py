@@ -1,0 +1,212 @@
+"""Tile predictions: one asset per model, one partition per scene."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import dagster as dg
+from pydantic import Field
+
+from assets import checks, outputs
+from assets.names import REGISTERED_SCENE, predictions_key
+from assets.partitions import scenes
+from assets.plan import Options, Plan, make_plan
+from assets.predicting import Committer, predict
+from constellation_pipelines.domain.errors import ConstellationError, LeaseLost, RunFailed
+from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.domain.names import identifier
+from constellation_pipelines.store import plans, tiles
+from constellation_pipelines.store.database import Database
+from resources.database import DatabaseResource
+from resources.engines import EnginesResource
+from resources.lake import LakeResource
+
+REPORT_S = 2.0
+
+
+class PredictionConfig(dg.Config):
+    """How a model treats a scene."""
+
+    accept_gsd_mismatch: bool = Field(
+        default=False, description="Run although the scene's resolution is outside the model's."
+    )
+    reuse: bool = Field(default=True, description="Skip tiles that already have a valid result.")
+    max_failed_tile_ratio: float = Field(
+        default=0.5, ge=0, le=1, description="Fail the run when more of its tiles failed than this."
+    )
+
+    def options(self) -> Options:
+        """As the plan wants them."""
+        return Options(self.accept_gsd_mismatch, self.reuse, self.max_failed_tile_ratio)
+
+
+def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
+    """The asset of one model's predictions."""
+
+    @dg.asset(
+        key=predictions_key(card.name),
+        deps=[REGISTERED_SCENE],
+        partitions_def=scenes,
+        check_specs=checks.specs(card.name),
+        group_name="predictions",
+        kinds={"pytorch", "postgres", "parquet"},
+        tags={"constellation/model": identifier(card.name)},
+        code_version=card.weights_sha256[:12],
+        description=f"Every tile of a scene through {card.name}: PostGIS, GeoParquet, COG.",
+    )
+    def predictions(
+        context: dg.AssetExecutionContext,
+        config: PredictionConfig,
+        database: DatabaseResource,
+        lake: LakeResource,
+        engines: EnginesResource,
+    ) -> dg.MaterializeResult[Any]:
+        run_id = UUID(context.run.run_id)
+        with database.open() as opened, recorded(opened, run_id):
+            with opened.transaction() as connection:
+                plan = make_plan(
+                    connection,
+                    run_id,
+                    scene_key=context.partition_key,
+                    model_name=card.name,
+                    options=config.options(),
+                    lake=lake,
+                )
+            context.log.info(describe(plan))
+            device = run_tiles(context.log, opened, engines, plan)
+            return conclude(opened, plan, config.options(), device)
+
+    return predictions
+
+
+@contextmanager
+def recorded(database: Database, run_id: UUID) -> Iterator[None]:
+    """Keep the reason of a failure on the run's row, and give Dagster one clear line of it."""
+    try:
+        yield
+    except LeaseLost:
+        raise  # another process has this run now: its record is not ours to write
+    except ConstellationError as error:
+        with database.transaction() as connection:
+            plans.record_error(connection, run_id, error.message)
+        raise dg.Failure(error.message, allow_retries=False) from None
+
+
+def describe(plan: Plan) -> str:
+    """A plan in one line."""
+    return (
+        f"{plan.model.card.reference} on {plan.scene.key}: {plan.planned} tiles planned, "
+        f"{plan.reused} already valid, {len(plan.todo)} to run"
+    )
+
+
+def run_tiles(
+    log: dg.DagsterLogManager, database: Database, engines: EnginesResource, plan: Plan
+) -> dict[str, Any]:
+    """Run the missing tiles on the leased device; return what is to be said of it."""
+    lease = engines.lease(plan.run_id)
+    started_at = time.monotonic()
+    hello: dict[str, Any] = {}
+    if plan.todo:
+        client = engines.client()
+        hello = client.hello()
+        committer = Committer(database, lease, plan)
+        plan.files.work.parent.mkdir(parents=True, exist_ok=True)
+        predict(client, committer, plan.files.work, reporter(log), log.warning)
+    return {
+        "device": hello.get("device"),
+        "simulated": hello.get("simulated"),
+        "device_s": round(time.monotonic() - started_at, 3),
+    }
+
+
+def reporter(log: dg.DagsterLogManager) -> Callable[[tiles.Progress], None]:
+    """Logs progress now and then."""
+    last = [0.0]
+
+    def report(progress: tiles.Progress) -> None:
+        done = progress.completed + progress.failed + progress.reused
+        if time.monotonic() - last[0] >= REPORT_S or done == progress.planned:
+            last[0] = time.monotonic()
+            failed = f", {progress.failed} failed" if progress.failed else ""
+            log.info(f"{done} of {progress.planned} tiles{failed}")
+
+    return report
+
+
+def conclude(
+    database: Database, plan: Plan, options: Options, device: dict[str, Any]
+) -> dg.MaterializeResult[Any]:
+    """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
+    with database.transaction() as connection:
+        rows = tiles.of_run(connection, plan.run_id)
+    outputs.write_outputs(plan, rows)
+    summary = outputs.summarise(plan, rows)
+    with database.transaction() as connection:
+        plans.record_metrics(connection, plan.run_id, run_metrics(plan, summary, device))
+        verdicts = checks.run_checks(connection, plan, len(rows))
+    if summary.failed > options.max_failed_tile_ratio * plan.planned:
+        raise RunFailed(
+            f"{summary.failed} of {plan.planned} tiles failed: {'; '.join(summary.errors)}"
+        )
+    plan.files.work.unlink(missing_ok=True)
+    return dg.MaterializeResult(
+        metadata=asset_metadata(plan, summary, device),
+        check_results=[checks.result(plan.model.card.name, verdict) for verdict in verdicts],
+        data_version=dg.DataVersion(plan.model.digest[:12] + plan.scene.digest[:12]),
+    )
+
+
+def run_metrics(plan: Plan, summary: outputs.Summary, device: dict[str, Any]) -> dict[str, Any]:
+    """What the run's row keeps."""
+    return {
+        **device,
+        "area_km2": summary.area_km2,
+        "infer_s": summary.infer_s,
+        "read_s": summary.read_s,
+        "class_counts": summary.class_counts,
+        "errors": summary.errors,
+        "gsd_mismatch": plan.fit.gsd_mismatch,
+        "outputs": {
+            "predictions": str(plan.files.predictions),
+            "raster": existing(plan.files.raster),
+            "item": str(plan.files.item),
+        },
+    }
+
+
+def existing(path: Path) -> str | None:
+    """The path as text, or None where nothing was written."""
+    return str(path) if path.exists() else None
+
+
+def asset_metadata(plan: Plan, summary: outputs.Summary, device: dict[str, Any]) -> dict[str, Any]:
+    """What Dagster's UI shows of a materialization."""
+    metadata: dict[str, Any] = {
+        "dagster/row_count": summary.rows,
+        "tiles_planned": plan.planned,
+        "tiles_reused": plan.reused,
+        "tiles_failed": summary.failed,
+        "area_km2": summary.area_km2,
+        "class_counts": dg.MetadataValue.json(summary.class_counts),
+        "gsd_m": plan.scene.gsd_m,
+        "gsd_mismatch": plan.fit.gsd_mismatch,
+        "device": str(device["device"]),
+        "simulated": bool(device["simulated"]),
+        "device_s": device["device_s"],
+        "model": plan.model.card.reference,
+        "job_id": str(plan.job_id),
+        "job": dg.MetadataValue.url(f"/api/v1/jobs/{plan.job_id}"),
+        "predictions": dg.MetadataValue.path(str(plan.files.predictions)),
+    }
+    if plan.files.raster.exists():
+        metadata["raster"] = dg.MetadataValue.path(str(plan.files.raster))
+    png = outputs.preview(plan)
+    if png is not None:
+        metadata["preview"] = dg.MetadataValue.md(outputs.preview_markdown(png))
+    if summary.errors:
+        metadata["errors"] = dg.MetadataValue.json(summary.errors)
+    return metadata

@@ -1,0 +1,1 @@
+"""The commands of `constellation`, one file per subject."""

@@ -1,0 +1,56 @@
+"""The composition root that Dagster loads: assets, jobs and resources, tied together.
+
+Only here are settings read for Dagster's processes. Every model package in the models folder
+becomes assets and a job of its own.
+"""
+
+import dagster as dg
+from assets.training import eurosat_landcover_training
+
+from assets.coverage import coverage_asset
+from assets.names import coverage_key, predictions_key
+from assets.partitions import scenes
+from assets.predictions import predictions_asset
+from assets.scenes import registered_scene
+from constellation_pipelines.domain import names
+from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.inference.package import discover
+from constellation_pipelines.settings import Settings
+from resources.database import DatabaseResource
+from resources.engines import EnginesResource
+from resources.lake import LakeResource
+
+
+def build(settings: Settings) -> dg.Definitions:
+    """Definitions for the model packages that are there now."""
+    cards = {model.card.name: model.card for model in discover(settings.models_dir)}
+    return dg.Definitions(
+        assets=[
+            registered_scene,
+            eurosat_landcover_training,
+            *(predictions_asset(card) for card in cards.values()),
+            *(coverage_asset(card) for card in cards.values()),
+        ],
+        jobs=[prediction_job(card) for card in cards.values()],
+        resources={
+            "database": DatabaseResource(url=dg.EnvVar("CONSTELLATION_DATABASE_URL")),
+            "lake": LakeResource(root=str(settings.lake_dir)),
+            "engines": EnginesResource(),
+        },
+        # One process per run: the default executor would start another and import all again.
+        executor=dg.in_process_executor,
+    )
+
+
+def prediction_job(card: ModelCard) -> dg.UnresolvedAssetJobDefinition:
+    """The Dagster job behind a run of this model: predictions, their checks, coverage."""
+    selection = dg.AssetSelection.assets(predictions_key(card.name), coverage_key(card.name))
+    return dg.define_asset_job(
+        names.dagster_job(card.name),
+        selection=selection,
+        partitions_def=scenes,
+        description=f"Run {card.name} over one scene and update its coverage.",
+    )
+
+
+defs = build(Settings())

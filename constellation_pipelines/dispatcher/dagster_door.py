@@ -1,0 +1,131 @@
+"""Hands work to Dagster: scenes become partitions, pending runs become Dagster runs."""
+
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    JobDefinition,
+    RepositoryDefinition,
+)
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import CodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+from constellation_pipelines.dispatcher.pending import PendingRun
+from constellation_pipelines.domain import names
+from constellation_pipelines.domain.errors import ConstellationError
+from constellation_pipelines.launcher import tags
+from constellation_pipelines.launcher.coordinator import ConstellationRunCoordinator
+
+
+class DagsterDoor:
+    """Makes Dagster runs from loaded definitions, without the web server in the path."""
+
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        repository: RepositoryDefinition,
+        *,
+        definitions: str,
+        workspace: Path,
+    ) -> None:
+        self._instance = instance
+        self._repository = repository
+        self._definitions = definitions
+        self._remote = remote_origin(workspace, repository.name)
+
+    def add_scenes(self, keys: list[str]) -> None:
+        """Make scenes partitions, and report each as registered."""
+        self._instance.add_dynamic_partitions(names.SCENES, keys)
+        for key in keys:
+            event = AssetMaterialization(AssetKey(names.REGISTERED_SCENE), partition=key)
+            self._instance.report_runless_asset_event(event)
+
+    def launch(self, run: PendingRun) -> None:
+        """Make and queue a Dagster run with the run's own id. Safe to call again after a crash.
+
+        Raises ConstellationError when the model has no Dagster job: its package is not there.
+        """
+        made = self._instance.get_run_by_id(str(run.id))
+        if made is None:
+            job = self._job(run.model)
+            made = self._instance.create_run_for_job(
+                job,
+                run_id=str(run.id),
+                run_config=run_config(run),
+                tags=run_tags(run),
+                remote_job_origin=self._remote.get_job_origin(job.name) if self._remote else None,
+                job_code_origin=code_origin(self._definitions, job.name),
+            )
+        self._coordinator.enqueue(made)
+
+    def cancel(self, run_id: UUID) -> None:
+        """Cancel a run that Dagster knows."""
+        self._coordinator.cancel_run(str(run_id))
+
+    def fail(self, run_id: UUID, reason: str) -> None:
+        """Report a run as failed, or as cancelled where that was asked for."""
+        run = self._instance.get_run_by_id(str(run_id))
+        if run is None or run.is_finished:
+            return
+        if run.status.value == "CANCELING":
+            self._instance.report_run_canceled(run, reason)
+        else:
+            self._instance.report_run_failed(run, reason)
+
+    @property
+    def _coordinator(self) -> ConstellationRunCoordinator[DagsterInstance]:
+        coordinator = self._instance.run_coordinator
+        if not isinstance(coordinator, ConstellationRunCoordinator):
+            raise ConstellationError(
+                "dagster.yaml names another run coordinator than ConstellationRunCoordinator"
+            )
+        return coordinator
+
+    def _job(self, model: str) -> JobDefinition:
+        name = names.dagster_job(model)
+        if not self._repository.has_job(name):
+            raise ConstellationError(
+                f"model {model} has no Dagster job: its package was added after the start; "
+                "restart the stack"
+            )
+        return self._repository.get_job(name)
+
+
+def run_config(run: PendingRun) -> dict[str, object]:
+    """The job's options as config of the predictions op."""
+    known = ("accept_gsd_mismatch", "reuse", "max_failed_tile_ratio")
+    options = {name: run.params[name] for name in known if name in run.params}
+    return {"ops": {names.predictions_op(run.model): {"config": options}}}
+
+
+def run_tags(run: PendingRun) -> dict[str, str]:
+    """Tags of a run: whose it is, what it does, how urgent it is."""
+    return {
+        tags.JOB_ID: str(run.job_id),
+        tags.ACCOUNT: run.submitted_by,
+        tags.MODEL: f"{run.model}@{run.version}",
+        tags.PARTITION: run.scene_key,
+        tags.PRIORITY: str(run.priority),
+    }
+
+
+def code_origin(definitions: str, job_name: str) -> JobPythonOrigin:
+    """Where a run process finds the job: in the module that holds `defs`."""
+    pointer = ModuleCodePointer(definitions, "defs")
+    repository = RepositoryPythonOrigin(sys.executable, pointer)
+    return JobPythonOrigin(job_name, repository)
+
+
+def remote_origin(workspace: Path, repository: str) -> RemoteRepositoryOrigin | None:
+    """Where Dagster's UI finds the job, so that it can be run again from there."""
+    if not workspace.exists():
+        return None
+    origins = WorkspaceFileTarget([str(workspace)]).create_origins()
+    location: CodeLocationOrigin = next(iter(origins))
+    return RemoteRepositoryOrigin(location, repository)

@@ -1,0 +1,98 @@
+"""`constellation dispatcher`: one leader at a time, a second one stands by."""
+
+import asyncio
+import importlib
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagster import DagsterInstance
+
+from constellation_pipelines.dispatcher import pending
+from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
+from constellation_pipelines.dispatcher.planner import Planner
+from constellation_pipelines.dispatcher.relay import run_relay
+from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.inference.package import discover
+from constellation_pipelines.settings import Settings
+from constellation_pipelines.store import models
+from constellation_pipelines.store.database import Connection, Database
+
+LEADER_LOCK = 0x646973706174  # any number, the same for all dispatchers
+POLL_S = 1.0  # for a lost notification
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ServiceUnavailable when a URL is not set."""
+    if settings.database_url is None or settings.nats_url is None:
+        raise ServiceUnavailable(
+            "CONSTELLATION_DATABASE_URL and CONSTELLATION_NATS_URL must be set; "
+            "`constellation up` sets them"
+        )
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = Database(settings.database_url)
+    planner = Planner(database, open_door(settings.definitions))
+    while not stop.is_set():
+        try:
+            lead(settings, database, planner, stop)
+        except ServiceUnavailable as error:
+            print(error.message, flush=True)
+            stop.wait(POLL_S)
+    database.close()
+
+
+def open_door(definitions: str) -> DagsterDoor:
+    """Load Dagster and the definitions. Takes seconds, so it is done before leading."""
+    instance = DagsterInstance.get()
+    instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=300, max_overflow=5)
+    repository = importlib.import_module(definitions).defs.get_repository_def()
+    workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
+    return DagsterDoor(instance, repository, definitions=definitions, workspace=workspace)
+
+
+def lead(settings: Settings, database: Database, planner: Planner, stop: threading.Event) -> None:
+    """Wait for the lead, then work until told to stop or the database goes away."""
+    listener = database.listen(pending.JOBS_CHANNEL, pending.CANCEL_CHANNEL, pending.SCENES_CHANNEL)
+    try:
+        while not stop.is_set() and not takes_lead(listener):
+            stop.wait(POLL_S)
+        with database.transaction() as connection:
+            for model in discover(settings.models_dir):
+                models.save(connection, model)
+        print("leading", flush=True)
+        with relaying(settings.database_url or "", settings.nats_url or ""):
+            while not stop.is_set():
+                planner.turn()
+                select.select([listener.fileno()], [], [], POLL_S)
+                database.notifications(listener)
+    finally:
+        listener.close()
+
+
+def takes_lead(listener: Connection) -> bool:
+    """Try for the lead; it is held until the connection closes, however that comes about."""
+    row = listener.execute("select pg_try_advisory_lock(%s) as ours", (LEADER_LOCK,)).fetchone()
+    return row is not None and bool(row["ours"])
+
+
+@contextmanager
+def relaying(database_url: str, nats_url: str) -> Iterator[None]:
+    """Relay events in a thread of its own while the body runs."""
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    relay = threading.Thread(
+        target=loop.run_until_complete, args=(run_relay(database_url, nats_url, stop),)
+    )
+    relay.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        relay.join()
+        loop.close()

@@ -1,0 +1,215 @@
+"""The door to NATS: a connection that comes back, and the stream that keeps events."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import Header, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.domain.event import Event
+from constellation_pipelines.events import envelope, subjects
+
+STREAM = "CONSTELLATION_EVENTS"
+MAX_AGE_S = 7 * 24 * 3600
+MAX_BYTES = 512 * 1024 * 1024
+DUPLICATE_WINDOW_S = 120
+ACK_TIMEOUT_S = 5.0
+MAX_IN_FLIGHT = 4096
+RECONNECT_WAIT_S = 0.25
+DEFAULT_PORT = 4222
+
+log = logging.getLogger(__name__)
+
+
+class Bus:
+    """One connection to NATS, used in one event loop.
+
+    After `connect` it reconnects for ever; while it is away, publishing fails at once instead of
+    filling a buffer whose fate nobody knows.
+    """
+
+    def __init__(self, url: str, *, name: str = "constellation") -> None:
+        self.url = url
+        self._name = name
+        self._client: Client | None = None
+        self._stream: JetStreamContext | None = None
+        self._on_lost: list[Callable[[], None]] = []
+        self._in_flight: list[asyncio.Future[object]] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server is reached right now."""
+        return self._client is not None and self._client.is_connected
+
+    def on_lost(self, call: Callable[[], None]) -> None:
+        """Call this whenever messages may have been missed: a lost connection, a full buffer."""
+        self._on_lost.append(call)
+
+    async def connect(self) -> None:
+        """Connect, waiting for the server as long as it takes."""
+        host, port = address(self.url)
+        # A refused first connection costs the client two seconds, a refused socket nothing.
+        while self._client is None:
+            if await answers(host, port):
+                with suppress(NatsError, OSError):
+                    self._client = await self._open()
+            await asyncio.sleep(0 if self._client else RECONNECT_WAIT_S)
+
+    async def _open(self) -> Client:
+        return await nats.connect(
+            self.url,
+            name=self._name,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=RECONNECT_WAIT_S,
+            connect_timeout=2,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            pending_size=-1,
+            disconnected_cb=self._lost,
+            error_cb=self._erred,
+        )
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None and not self._client.is_closed:
+            with suppress(NatsError, OSError, asyncio.TimeoutError):
+                await self._client.close()
+
+    async def subscribe(
+        self, subject: str, receive: Callable[[str, bytes], Awaitable[None]]
+    ) -> None:
+        """Hand every message on `subject` to `receive(subject, data)`, one after the other."""
+
+        async def handle(message: Msg) -> None:
+            await receive(message.subject, message.data)
+
+        await self._connected().subscribe(subject, cb=handle)
+
+    async def flush(self) -> None:
+        """Wait until the server has seen all that was sent, subscriptions included.
+
+        Raises ServiceUnavailable when it does not answer.
+        """
+        try:
+            await self._connected().flush(timeout=2)
+        except (NatsError, OSError, asyncio.TimeoutError) as error:
+            raise ServiceUnavailable("NATS does not answer right now") from error
+
+    async def ensure_stream(self) -> None:
+        """Make the stream of events, or bring it to these limits."""
+        config = StreamConfig(
+            name=STREAM,
+            subjects=list(subjects.STORED),
+            retention=RetentionPolicy.LIMITS,
+            storage=StorageType.FILE,
+            max_age=MAX_AGE_S,
+            max_bytes=MAX_BYTES,
+            duplicate_window=DUPLICATE_WINDOW_S,
+        )
+        client = self._connected()
+        manager = client.jsm()
+        try:
+            try:
+                await manager.update_stream(config)
+            except NotFoundError:
+                await manager.add_stream(config)
+        except (NatsError, OSError, asyncio.TimeoutError) as error:
+            raise ServiceUnavailable("NATS does not keep streams right now") from error
+        self._stream = client.jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
+
+    async def publish(self, events: Sequence[Event]) -> int:
+        """Publish in order, all in flight at once; return how many the stream keeps, from the first.
+
+        Each message names its predecessor, so one that fails takes all after it with it and the
+        order in the stream is the order of `events`. Publishing an event again within two minutes
+        leaves one message.
+        """
+        stream = self._stream
+        if stream is None or not self.connected:
+            return 0
+        acks = self._in_flight = []
+        previous: str | None = None
+        try:
+            for event in events:
+                headers = {Header.MSG_ID.value: message_id(event)}
+                if previous is not None:
+                    headers[Header.EXPECTED_LAST_MSG_ID.value] = previous
+                subject = subjects.of_event(event.type, event.account, event.job_id, event.run_id)
+                data = envelope.encode(event).encode()
+                acks.append(await stream.publish_async(subject, data, ACK_TIMEOUT_S, None, headers))
+                previous = headers[Header.MSG_ID.value]
+        except (NatsError, OSError) as error:
+            log.warning("publishing stopped: %r", error)
+        kept = await count_acknowledged(acks)
+        if kept < len(events):
+            self._stream = None  # it may be gone, and what is in flight is unknown
+        return kept
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether the stream was there when it was last used."""
+        return self._stream is not None
+
+    def _connected(self) -> Client:
+        if self._client is None or not self._client.is_connected:
+            raise ServiceUnavailable("NATS does not answer right now")
+        return self._client
+
+    async def _lost(self) -> None:
+        self._stream = None
+        for ack in self._in_flight:
+            ack.cancel()
+        for call in self._on_lost:
+            call()
+
+    async def _erred(self, error: Exception) -> None:
+        log.debug("nats: %r", error)
+        if isinstance(error, nats.errors.SlowConsumerError):
+            for call in self._on_lost:
+                call()
+
+
+async def count_acknowledged(acks: Sequence[asyncio.Future[object]]) -> int:
+    """How many messages the stream took before the first that it did not; forget the others."""
+    if acks:
+        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S)
+    failed = (ack for ack in acks if not ack.done() or ack.cancelled() or ack.exception())
+    first = next(failed, None)
+    kept = len(acks) if first is None else list(acks).index(first)
+    for ack in acks[kept:]:
+        if not ack.cancel() and not ack.cancelled():
+            log.debug("not stored: %r", ack.exception())
+    return kept
+
+
+def message_id(event: Event) -> str:
+    """Names an event among all databases that ever used this stream; ids alone start at 1 in each."""
+    return f"{event.job_id}.{event.id}"
+
+
+def address(url: str) -> tuple[str, int]:
+    """Host and port of a NATS URL."""
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    return parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
+
+
+async def answers(host: str, port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True

@@ -1,0 +1,103 @@
+"""Network architectures that weights can name.
+
+Only these are ever built: a package brings numbers, never code.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch  # noqa: TID253 - a network is torch; only the engine and training import this module
+from torch import Tensor, nn  # noqa: TID253
+
+from constellation_pipelines.domain.errors import ModelRefused
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, as in ResNet-18."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1: nn.Module = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2: nn.Module = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.skip: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.skip = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """NCHW in, NCHW out; height and width divided by the stride."""
+        y = self.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        result: Tensor = self.relu(y + self.skip(x))
+        return result
+
+
+class CompactResNet18(nn.Module):
+    """ResNet-18's four stages of two blocks, with a small base width and a 3x3 stem of stride 2.
+
+    The 3x3 stem without max pooling keeps 32 x 32 positions of a 64-pixel chip for the first
+    stage, where the usual 7x7 stem and pooling would leave 16 x 16.
+    """
+
+    def __init__(self, bands: int, classes: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(bands, width, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+        inputs = width
+        for stage in range(4):
+            outputs = width << stage
+            layers.append(ResidualBlock(inputs, outputs, 1 if stage == 0 else 2))
+            layers.append(ResidualBlock(outputs, outputs))
+            inputs = outputs
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Chips (n, bands, height, width), normalised -> class scores (n, classes)."""
+        scores: Tensor = self.head(self.features(x).mean((2, 3)))
+        return scores
+
+
+LIMITS = {"bands": (1, 64), "classes": (2, 255), "width": (4, 256)}
+
+
+def compact_resnet18(options: Mapping[str, Any]) -> nn.Module:
+    """Options: bands (1..64), classes (2..255), width (4..256), all required, nothing else."""
+    unknown = sorted(set(options) - set(LIMITS))
+    if unknown:
+        raise ModelRefused(f"resnet18-compact has no option {unknown[0]!r}")
+    for name, (low, high) in LIMITS.items():
+        value = options.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ModelRefused(f"option {name!r} of resnet18-compact must be {low} to {high}")
+    return CompactResNet18(**options)
+
+
+ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
+    "resnet18-compact": compact_resnet18,
+}
+
+
+def build(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    """A network with random weights. Raises ModelRefused for an unknown name or a bad option."""
+    maker = ARCHITECTURES.get(architecture)
+    if maker is None:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ModelRefused(
+            f"architecture {architecture!r} is not known; known are: {known}",
+            field="properties.mlm:architecture",
+        )
+    return maker(options)
+
+
+def build_without_memory(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    """The network's shapes alone, to be filled from a file: nothing is allocated or initialised."""
+    with torch.device("meta"):
+        return build(architecture, options)

@@ -1,0 +1,96 @@
+"""Talks to an engine. Imports neither torch nor rasterio, so a forked run process stays light."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from constellation_pipelines.domain.errors import EngineFailed
+from constellation_pipelines.domain.tile import TileResult
+from constellation_pipelines.inference.protocol import (
+    VERSION,
+    Lines,
+    Message,
+    PredictOrder,
+    tile_from_json,
+)
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+class EngineClient:
+    """Requests to the engine behind a socket; each call is a connection of its own."""
+
+    def __init__(self, socket_path: Path | str) -> None:
+        self._path = str(socket_path)
+        self.summary: Message = {}  # what the last whole prediction said at its end
+
+    def hello(self) -> Message:
+        """What the engine is: version, device, simulated, pid, torch version, loaded models."""
+        return self._ask("hello")
+
+    def ping(self) -> Message:
+        """That the engine lives, and whether it is computing. Answered at once, even then."""
+        return self._ask("ping")
+
+    def predict(self, order: PredictOrder) -> Iterator[TileResult]:
+        """Each tile's result as soon as it is known. Closing the iterator cancels the rest.
+
+        Raises EngineFailed when the engine refuses, fails or dies; its `code` says which.
+        """
+        with self._connect() as connection:
+            connection.settimeout(None)  # the device may be busy with another run for long
+            lines = Lines(connection)
+            send(lines, "predict", order.to_json())
+            while "done" not in (message := receive(lines)):
+                if "tile" in message:
+                    yield tile_from_json(message["tile"])
+            self.summary = message["done"]
+
+    def _ask(self, question: str) -> Message:
+        with self._connect() as connection:
+            lines = Lines(connection)
+            send(lines, question, {})
+            answer: Any = receive(lines).get(question)
+        if not isinstance(answer, dict):
+            raise failure("protocol", "the engine's answer makes no sense")
+        return answer
+
+    def _connect(self) -> "closing[socket.socket]":
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            connection.connect(self._path)
+        except OSError as error:
+            connection.close()
+            raise failure("engine_unreachable", "the device's engine does not answer") from error
+        return closing(connection)
+
+
+def send(lines: Lines, question: str, content: Message) -> None:
+    """One request."""
+    try:
+        lines.send({question: content, "version": VERSION})
+    except OSError as error:
+        raise failure("engine_gone", "the device's engine closed the connection") from error
+
+
+def receive(lines: Lines) -> Message:
+    """One answer; an error becomes an exception."""
+    try:
+        message = lines.receive()
+    except OSError as error:
+        raise failure("engine_gone", "the device's engine stopped answering") from error
+    if message is None:
+        raise failure("engine_gone", "the device's engine died")
+    if "error" in message:
+        raise failure(str(message["error"]["code"]), str(message["error"]["message"]))
+    return message
+
+
+def failure(code: str, message: str) -> EngineFailed:
+    """An EngineFailed with a code of its own."""
+    error = EngineFailed(message)
+    error.code = code
+    return error

@@ -1,0 +1,205 @@
+"""Tiles of a scene through a network: read, cut, infer, paint."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch  # noqa: TID253 - only the engine imports this module
+from numpy.typing import NDArray
+
+from constellation_pipelines.domain.errors import EngineFailed
+from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.domain.states import TileState
+from constellation_pipelines.domain.tile import TileResult
+from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.chips import NOTHING, cut, paint, valid_fractions
+from constellation_pipelines.inference.class_raster import WorkRaster
+from constellation_pipelines.inference.network import BATCH, Network
+from constellation_pipelines.inference.normalise import Normaliser
+from constellation_pipelines.inference.protocol import PredictOrder
+from constellation_pipelines.inference.reader import Reader, ReadOrder, Tile
+
+LEAST_VALID_FRACTION = 0.5  # a chip with less data than this is not inferred
+SMALLEST_BATCH = 8
+
+
+class Cancelled(Exception):
+    """Nobody wants the rest of this prediction any more."""
+
+
+@dataclass(slots=True)
+class Chips:
+    """A tile's chips that are worth inferring, and what the network finds in them.
+
+    `wanted` says which of the tile's chips, in grid order, these are; `holes` has their valid
+    pixels (n, px, px), or is None where all are. `left` counts those still to be inferred.
+    """
+
+    window: Window
+    valid: NDArray[np.bool_]
+    read_ms: float
+    wanted: NDArray[np.bool_]
+    pixels: NDArray[Any]
+    holes: NDArray[np.bool_] | None
+    classes: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    left: int
+    error: str | None = None
+    infer_ms: float = 0.0
+
+
+def predict(
+    order: PredictOrder, network: Network, *, cancelled: Callable[[], bool]
+) -> Iterator[TileResult]:
+    """Each tile's result, in reading order; its classes are in the working raster by then.
+
+    A tile that cannot be read yields a failed result. `cancelled` is asked before each batch, and
+    once it says yes, Cancelled is raised. Raises what opening the raster raises.
+    """
+    check(order, network.card)
+    numbers = tuple(band.index for band in order.bands)
+    to_read = ReadOrder(Path(order.uri), numbers, order.nodata, order.windows)
+    normaliser = Normaliser(network.card, order.bands, network.device)
+    with WorkRaster(Path(order.work_raster), order.grid) as raster, Reader(to_read) as reader:
+        stream = Stream(network, normaliser, raster)
+        for group in reader:
+            for results in stream.feed(group):
+                yield from results
+                if cancelled():
+                    raise Cancelled
+
+
+def check(order: PredictOrder, card: ModelCard) -> None:
+    """Raise EngineFailed for an order that contradicts itself or the card."""
+    if len(order.bands) != len(card.bands):
+        raise EngineFailed(f"{card.reference} takes {len(card.bands)} bands, not {order.bands}")
+    for tile in order.windows:
+        inside = (
+            0 <= tile.row_off_px < tile.row_end_px <= order.grid.height_px
+            and 0 <= tile.col_off_px < tile.col_end_px <= order.grid.width_px
+        )
+        if not inside:
+            raise EngineFailed(f"tile {tile} does not lie in the scene")
+
+
+class Stream:
+    """Tiles in, results out, in the same order, with chips of several tiles in one batch."""
+
+    def __init__(self, network: Network, normaliser: Normaliser, raster: WorkRaster) -> None:
+        self._network = network
+        self._normaliser = normaliser
+        self._raster = raster
+        self._values = np.array([found.value for found in network.card.classes], np.uint8)
+        self._tiles: deque[Chips] = deque()
+        self._places: list[tuple[Chips, int]] = []
+
+    def feed(self, group: list[Tile]) -> Iterator[list[TileResult]]:
+        """After each batch, the tiles that it completed; after the last one, none are left."""
+        for tile in group:
+            chips = select(tile, self._network.card.chip_px)
+            self._tiles.append(chips)
+            self._places += [(chips, i) for i in range(chips.left)]
+            while len(self._places) >= BATCH:
+                self._infer(self._places[:BATCH])
+                del self._places[:BATCH]
+                yield self._take_completed()
+        if self._places:
+            self._infer(self._places)
+            self._places = []
+        yield self._take_completed()
+
+    def _infer(self, batch: list[tuple[Chips, int]]) -> None:
+        began = time.perf_counter()
+        index, probability = self._network.classify(assemble(batch, self._normaliser))
+        share_ms = 1000 * (time.perf_counter() - began) / len(batch)
+        for place, (chips, i) in enumerate(batch):
+            chips.classes[i] = self._values[index[place]]
+            chips.probabilities[i] = probability[place]
+            chips.infer_ms += share_ms
+            chips.left -= 1
+
+    def _take_completed(self) -> list[TileResult]:
+        results = []
+        while self._tiles and self._tiles[0].left == 0:
+            results.append(self._finish(self._tiles.popleft()))
+        return results
+
+    def _finish(self, chips: Chips) -> TileResult:
+        """Paint a tile's classes and sum it up."""
+        if chips.error is not None:
+            return TileResult(
+                chips.window, TileState.FAILED, read_ms=chips.read_ms, error=chips.error
+            )
+        per_chip = np.full(len(chips.wanted), NOTHING, np.uint8)
+        per_chip[chips.wanted] = chips.classes
+        chip_px = self._network.card.chip_px
+        self._raster.write(chips.window, paint(per_chip, chips.valid, chips.window, chip_px))
+        values, counts = np.unique(chips.classes, return_counts=True)
+        return TileResult(
+            window=chips.window,
+            state=TileState.COMPLETED,
+            class_counts={int(v): int(n) for v, n in zip(values, counts, strict=True)},
+            confidence=float(chips.probabilities.mean()) if len(values) else None,
+            valid_fraction=float(chips.valid.mean()),
+            read_ms=chips.read_ms,
+            infer_ms=chips.infer_ms,
+        )
+
+
+def select(tile: Tile, chip_px: int) -> Chips:
+    """Cut a tile into chips and keep those with enough data; an unreadable tile has none."""
+    if tile.pixels is None or tile.valid is None:
+        empty = np.empty(0)
+        return Chips(
+            window=tile.window,
+            valid=empty.astype(np.bool_),
+            read_ms=tile.read_ms,
+            wanted=empty.astype(np.bool_),
+            pixels=empty,
+            holes=None,
+            classes=empty.astype(np.uint8),
+            probabilities=empty.astype(np.float32),
+            left=0,
+            error=tile.error,
+        )
+    fractions = valid_fractions(tile.valid, tile.window, chip_px)
+    wanted = fractions >= LEAST_VALID_FRACTION
+    count = int(wanted.sum())
+    pixels = cut(tile.pixels, tile.window, chip_px)
+    whole = fractions[wanted].min(initial=1.0) == 1
+    holes = None if whole else cut(tile.valid[None], tile.window, chip_px)[wanted, 0]
+    return Chips(
+        window=tile.window,
+        valid=tile.valid,
+        read_ms=tile.read_ms,
+        wanted=wanted,
+        pixels=pixels if count == len(wanted) else pixels[wanted],
+        holes=holes,
+        classes=np.empty(count, np.uint8),
+        probabilities=np.empty(count, np.float32),
+        left=count,
+    )
+
+
+def assemble(batch: list[tuple[Chips, int]], normaliser: Normaliser) -> torch.Tensor:
+    """The batch's chips, normalised, filled up to one of few sizes.
+
+    Kernels are set up once per shape, so batches come in powers of two; what the network makes of
+    the filling is not looked at.
+    """
+    size = max(SMALLEST_BATCH, 1 << (len(batch) - 1).bit_length())
+    first = batch[0][0].pixels
+    pixels = np.zeros((size, *first.shape[1:]), first.dtype)
+    masked = any(chips.holes is not None for chips, _ in batch)
+    valid = np.ones((size, *first.shape[2:]), np.bool_) if masked else None
+    for place, (chips, i) in enumerate(batch):
+        pixels[place] = chips.pixels[i]
+        if valid is not None and chips.holes is not None:
+            valid[place] = chips.holes[i]
+    device = normaliser.mean.device
+    mask = None if valid is None else torch.from_numpy(valid).to(device)
+    return normaliser(torch.from_numpy(pixels).to(device), mask)

@@ -1,0 +1,45 @@
+"""Where results lie in the lake, and how a file appears there whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The files of one run."""
+
+    predictions: Path
+    raster: Path
+    item: Path
+    work: Path  # the engine's working raster; removed once the run has its outputs
+
+
+def files_of_run(lake: Path, *, run_id: str, model: str, date: str) -> RunFiles:
+    """Paths of a run's files. `model` is name@version, `date` the run's day, yyyy-mm-dd."""
+    rasters = lake / "rasters" / run_id
+    return RunFiles(
+        predictions=lake / "predictions" / f"model={model}" / f"date={date}" / f"{run_id}.parquet",
+        raster=rasters / "classes.tif",
+        item=rasters / "item.json",
+        work=lake / "work" / f"{run_id}.classes",
+    )
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name only when it is complete and on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""GeoParquet of a run's tiles: GeoParquet 1.1 with a bbox covering, ZSTD."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from constellation_pipelines.lake.files import whole_file
+
+
+def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -> None:
+    """Write tiles (rows of `store.tiles.of_run`) with the columns `common` on every row.
+
+    `class_counts` becomes JSON: chips by class value. Footprints are lon/lat (OGC:CRS84).
+    """
+    import geopandas
+    import pandas
+    import shapely
+
+    columns = ("digest", "row_off_px", "col_off_px", "height_px", "width_px", "state", "area_km2")
+    numbers = ("confidence", "valid_fraction", "read_ms", "infer_ms")
+    data: dict[str, Any] = {name: [tile[name] for tile in tiles] for name in columns}
+    for name in numbers:
+        data[name] = pandas.array([tile[name] for tile in tiles], dtype="Float64")
+    data["top_class"] = pandas.array([tile["top_class"] for tile in tiles], dtype="Int16")
+    data["class_counts"] = [compact(tile["class_counts"]) for tile in tiles]
+    data["gsd_mismatch"] = [bool(tile["gsd_mismatch"]) for tile in tiles]
+    data["error"] = pandas.array([tile["error"] for tile in tiles], dtype="string")
+    data["created_at"] = [tile["created_at"] for tile in tiles]
+    data |= {name: [value] * len(tiles) for name, value in common.items()}
+    footprints = shapely.from_wkb([bytes(tile["footprint"]) for tile in tiles])
+    frame = geopandas.GeoDataFrame(data, geometry=footprints, crs="OGC:CRS84")
+    with whole_file(path) as partial:
+        frame.to_parquet(
+            partial,
+            index=False,
+            compression="zstd",
+            schema_version="1.1.0",
+            write_covering_bbox=True,
+        )
+
+
+def compact(counts: dict[str, int]) -> str:
+    """Counts as JSON without spaces."""
+    return json.dumps(counts, separators=(",", ":"), sort_keys=True)
+
+
+def count(path: Path) -> int:
+    """Rows of a file, by DuckDB: an independent reader."""
+    return scalar("select count(*) from read_parquet(?)", path)
+
+
+def not_finite(path: Path) -> int:
+    """Rows of a file that hold NaN or an infinity in any number, by DuckDB."""
+    numbers = ("area_km2", "confidence", "valid_fraction", "read_ms", "infer_ms")
+    bad = " or ".join(f"not coalesce(isfinite({name}), true)" for name in numbers)
+    return scalar(f"select count(*) from read_parquet(?) where {bad}", path)
+
+
+def scalar(sql: str, path: Path) -> int:
+    """The one number of a query over a file."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        row = connection.execute(sql, [str(path)]).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,76 @@
+"""Dagster's instance folder: where it stores, launches and logs."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+SEARCH_PATH = "-csearch_path=dagster,public"
+DATABASE_VARIABLE = "CONSTELLATION_DATABASE_URL"
+DAGSTER_DATABASE_VARIABLE = "CONSTELLATION_DAGSTER_DATABASE_URL"
+LOCATION = "constellation_pipelines.definitions"
+
+
+def dagster_database_url(database_url: str) -> str:
+    """The same database for Dagster: the driver it is built on, and its tables in a schema apart.
+
+    The driver is named because a newer SQLAlchemy reads a bare postgresql:// as psycopg 3, with
+    which Dagster's storage fails.
+    """
+    parts = urlsplit(database_url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query["options"] = f"{query.get('options', '')} {SEARCH_PATH}".strip()
+    # `urlsplit` and `urlunsplit` drop the empty host of a socket URL; it is put back by hand.
+    path = urlunsplit(("", "", parts.path, urlencode(query, quote_via=quote), ""))
+    return f"postgresql+psycopg2://{parts.netloc}{path}"
+
+
+def write(data_dir: Path, code_port: int) -> Path:
+    """Write dagster.yaml and workspace.yaml into `<data_dir>/dagster`; return that folder."""
+    import yaml
+
+    home = data_dir / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(yaml.safe_dump(instance_config(home), sort_keys=False))
+    (home / "workspace.yaml").write_text(yaml.safe_dump(workspace_config(code_port)))
+    return home
+
+
+def instance_config(home: Path) -> dict[str, Any]:
+    """What dagster.yaml says. URLs come from the environment, so no password lies in a file."""
+    return {
+        "storage": {"postgres": {"postgres_url": {"env": DAGSTER_DATABASE_VARIABLE}}},
+        "run_coordinator": {
+            "module": "constellation_pipelines.launcher.coordinator",
+            "class": "ConstellationRunCoordinator",
+        },
+        "run_launcher": {
+            "module": "constellation_pipelines.launcher.launcher",
+            "class": "ConstellationRunLauncher",
+            "config": {"database_url": {"env": DATABASE_VARIABLE}},
+        },
+        "run_monitoring": {
+            "enabled": True,
+            "poll_interval_seconds": 5,
+            "start_timeout_seconds": 600,
+            "cancel_timeout_seconds": 60,
+            "max_resume_run_attempts": 2,
+            "free_slots_after_run_end_seconds": 1,
+        },
+        "local_artifact_storage": {
+            "module": "dagster._core.storage.root",
+            "class": "LocalArtifactStorage",
+            "config": {"base_dir": str(home)},
+        },
+        "compute_logs": {
+            "module": "dagster._core.storage.local_compute_log_manager",
+            "class": "LocalComputeLogManager",
+            "config": {"base_dir": str(home / "compute_logs")},
+        },
+        "telemetry": {"enabled": False},
+    }
+
+
+def workspace_config(code_port: int) -> dict[str, Any]:
+    """What workspace.yaml says: one code server, on the loopback address."""
+    server = {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}
+    return {"load_from": [{"grpc_server": server}]}

@@ -1,0 +1,50 @@
+"""Devices of all hosts, who holds them, and whether their worker lives."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from constellation_pipelines.store.database import Connection
+
+WORKER_ALIVE_S = 15  # a worker that was silent for longer is taken for dead
+
+LIST = f"""
+select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_capability,
+       g.simulated,
+       (w.id is not null) as online,
+       (w.id is not null and g.engine_ready) as engine_ready,
+       g.seen_at, l.run_id, r.job_id, l.acquired_at, l.expires_at
+  from constellation.gpus g
+  left join constellation.workers w
+    on w.id = g.worker_id and w.stopped_at is null
+   and w.heartbeat_at > clock_timestamp() - interval '{WORKER_ALIVE_S} s'
+  left join constellation.leases l on l.gpu_id = g.id and l.released_at is null
+  left join constellation.runs r on r.id = l.run_id
+ order by g.host, g.idx, g.uuid
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
+    """A device and who holds it. `online` means that a live worker offers it."""
+
+    id: UUID
+    uuid: str
+    host: str
+    index: int
+    name: str
+    total_mem_mb: int
+    compute_capability: str | None
+    simulated: bool
+    online: bool
+    engine_ready: bool
+    seen_at: datetime
+    run_id: UUID | None
+    job_id: UUID | None
+    acquired_at: datetime | None
+    expires_at: datetime | None
+
+
+def list_all(connection: Connection) -> list[DeviceStatus]:
+    """Every device that was ever seen, by host and index."""
+    return [DeviceStatus(**row) for row in connection.execute(LIST)]

@@ -1,0 +1,260 @@
+"""Jobs: what people submitted, with the sums over their runs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from constellation_pipelines.domain.errors import Conflict, NotFound
+from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.domain.job import Job, JobParams
+from constellation_pipelines.domain.states import JobState
+from constellation_pipelines.store import events, runs
+from constellation_pipelines.store.database import Connection
+from constellation_pipelines.store.runs import NewRun
+
+SUBMITTED_CHANNEL = "constellation_jobs"
+CANCEL_CHANNEL = "constellation_cancel"
+
+LOCK = "select constellation.lock_job(%(id)s)"
+SETTLE = "select constellation.settle_job(%(id)s)"
+NOTIFY = "select pg_notify(%(channel)s, %(id)s::text)"
+
+# Waits for a concurrent request with the same key, then inserts nothing.
+INSERT = """
+insert into constellation.jobs
+       (id, name, params, priority, state, origin, submitted_by, idempotency_key, request_digest)
+values (%(id)s, %(name)s, %(params)s, %(priority)s, 'PENDING', 'api', %(submitted_by)s,
+        %(idempotency_key)s, %(request_digest)s)
+on conflict (submitted_by, idempotency_key) do nothing
+"""
+
+OF_KEY = """
+select id, request_digest from constellation.jobs
+ where submitted_by = %(submitted_by)s and idempotency_key = %(idempotency_key)s
+"""
+
+# Of runs that retried a scene only the newest counts; tiles belong to the run that wrote them last.
+SELECT = """
+select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
+       j.started_at, j.finished_at, j.error, sums.*, covered.area_km2
+  from constellation.jobs j
+ cross join lateral (
+   select coalesce(sum(tiles_planned), 0)::int as tiles_planned,
+          coalesce(sum(tiles_reused), 0)::int as tiles_reused,
+          coalesce(sum(tiles_completed), 0)::int as tiles_completed,
+          coalesce(sum(tiles_failed), 0)::int as tiles_failed
+     from (select distinct on (coalesce(r.scene_id, r.id)) r.*
+             from constellation.runs r
+            where r.job_id = j.id
+            order by coalesce(r.scene_id, r.id), r.created_at desc, r.id desc) newest
+ ) sums
+ cross join lateral (
+   select coalesce(sum(t.area_km2), 0) as area_km2
+     from constellation.runs r join constellation.tiles t on t.run_id = r.id
+    where r.job_id = j.id and t.state = 'COMPLETED'
+ ) covered
+"""
+
+FIND = SELECT + " where j.id = %(id)s"
+
+PAGE = (
+    SELECT
+    + """
+ where (%(states)s::text[] is null or j.state = any(%(states)s))
+   and (%(submitted_by)s::text is null or j.submitted_by = %(submitted_by)s)
+   and (%(model)s::text is null or j.params ->> 'model' = %(model)s)
+   and (%(before_at)s::timestamptz is null
+        or (j.created_at, j.id) < (%(before_at)s, %(before_id)s::uuid))
+   and (%(bbox)s::float8[] is null or exists (
+         select 1 from constellation.runs r join constellation.scenes s on s.id = r.scene_id
+          where r.job_id = j.id and st_intersects(s.footprint::geometry,
+            case when (%(bbox)s)[1] <= (%(bbox)s)[3]
+              then st_makeenvelope((%(bbox)s)[1], (%(bbox)s)[2], (%(bbox)s)[3], (%(bbox)s)[4], 4326)
+              else st_union(
+                st_makeenvelope((%(bbox)s)[1], (%(bbox)s)[2], 180, (%(bbox)s)[4], 4326),
+                st_makeenvelope(-180, (%(bbox)s)[2], (%(bbox)s)[3], (%(bbox)s)[4], 4326))
+            end)))
+   and (%(near)s::float8[] is null or exists (
+         select 1 from constellation.runs r join constellation.scenes s on s.id = r.scene_id
+          where r.job_id = j.id and st_dwithin(
+            s.footprint, st_setsrid(st_makepoint((%(near)s)[1], (%(near)s)[2]), 4326)::geography,
+            %(radius_m)s::float8)))
+ order by j.created_at desc, j.id desc
+ limit %(limit)s
+"""
+)
+
+STATE_FOR_UPDATE = "select state, origin from constellation.jobs where id = %(id)s for update"
+
+REQUEST_CANCEL = """
+update constellation.jobs set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp())
+ where id = %(id)s
+"""
+
+REOPEN = """
+update constellation.jobs
+   set state = 'PENDING', finished_at = null, error = null, cancel_requested_at = null
+ where id = %(id)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job as submitted, before it has an id.
+
+    `idempotency_key` is unique per account; `request_digest` tells a repeated request from another
+    one that uses the same key.
+    """
+
+    name: str
+    params: JobParams
+    priority: int
+    submitted_by: str
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """What a page of jobs is narrowed to. None means any.
+
+    `bbox` is west, south, east, north in degrees, west > east across 180; `near` is lon, lat. Both
+    look at the footprints of the job's scenes.
+    """
+
+    states: tuple[JobState, ...] | None = None
+    submitted_by: str | None = None
+    model: str | None = None
+    bbox: tuple[float, float, float, float] | None = None
+    near: tuple[float, float] | None = None
+    radius_m: float | None = None
+
+
+def submit(connection: Connection, job: NewJob, planned: Sequence[NewRun]) -> tuple[UUID, bool]:
+    """Write a job, its runs and its event; return its id and whether it is new.
+
+    A repeated request gives the id of the first one. Raises Conflict when its key was used for
+    another request.
+    """
+    job_id = new_id()
+    args = asdict(job) | {"id": job_id, "params": Jsonb(asdict(job.params))}
+    if connection.execute(INSERT, args).rowcount == 0:
+        return repeated(connection, job), False
+    runs.insert(connection, job_id, planned)
+    payload = {
+        "state": JobState.PENDING,
+        "origin": "api",
+        "name": job.name,
+        "tiles_planned": sum(run.tiles_planned for run in planned),
+    }
+    events.emit(connection, "job.submitted", job_id, None, payload)
+    connection.execute(NOTIFY, {"channel": SUBMITTED_CHANNEL, "id": job_id})
+    return job_id, True
+
+
+def find_repeated(connection: Connection, job: NewJob) -> UUID | None:
+    """The job that the same request with the same key made before, if any. Raises Conflict."""
+    if job.idempotency_key is None:
+        return None
+    args = {"submitted_by": job.submitted_by, "idempotency_key": job.idempotency_key}
+    row = connection.execute(OF_KEY, args).fetchone()
+    if row is None:
+        return None
+    if row["request_digest"] != job.request_digest:
+        raise Conflict(
+            "this Idempotency-Key was used for another request: send a new key with a new request",
+            field="Idempotency-Key",
+        )
+    return UUID(str(row["id"]))
+
+
+def repeated(connection: Connection, job: NewJob) -> UUID:
+    """The job whose key stood in the way of an insert."""
+    found = find_repeated(connection, job)
+    assert found is not None
+    return found
+
+
+def find(connection: Connection, job_id: UUID) -> Job:
+    """The job of this id. Raises NotFound."""
+    row = connection.execute(FIND, {"id": job_id}).fetchone()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job_of(row)
+
+
+def list_page(
+    connection: Connection,
+    wanted: JobFilter,
+    *,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int,
+) -> list[Job]:
+    """Jobs created before the given one, newest first."""
+    args = asdict(wanted) | {
+        "states": None if wanted.states is None else [str(state) for state in wanted.states],
+        "bbox": None if wanted.bbox is None else list(wanted.bbox),
+        "near": None if wanted.near is None else list(wanted.near),
+        "before_at": None if before is None else before[0],
+        "before_id": None if before is None else before[1],
+        "limit": limit,
+    }
+    return [job_of(row) for row in connection.execute(PAGE, args)]
+
+
+def cancel(connection: Connection, job_id: UUID) -> Job:
+    """Cancel what has not begun and ask the dispatcher to stop the rest.
+
+    Cancelling a cancelled job changes nothing. Raises NotFound, and Conflict for a job that ended
+    otherwise.
+    """
+    state, _ = lock(connection, job_id)
+    if state is JobState.CANCELLED:
+        return find(connection, job_id)
+    if state.is_final:
+        raise Conflict(f"job {job_id} is already {state}: there is nothing left to cancel")
+    connection.execute(REQUEST_CANCEL, {"id": job_id})
+    for run_id in runs.cancel_pending(connection, job_id):
+        events.emit(connection, "run.cancelled", job_id, run_id, {"state": "CANCELLED"})
+    connection.execute(SETTLE, {"id": job_id})
+    if runs.count_open(connection, job_id):
+        connection.execute(NOTIFY, {"channel": CANCEL_CHANNEL, "id": job_id})
+    return find(connection, job_id)
+
+
+def retry(connection: Connection, job_id: UUID, planned: Sequence[NewRun]) -> Job:
+    """Give a failed or cancelled job these new runs. Raises NotFound and Conflict."""
+    refuse_retry(job_id, *lock(connection, job_id))
+    connection.execute(REOPEN, {"id": job_id})
+    runs.insert(connection, job_id, planned)
+    events.emit(connection, "job.retried", job_id, None, {"state": JobState.PENDING})
+    connection.execute(SETTLE, {"id": job_id})
+    connection.execute(NOTIFY, {"channel": SUBMITTED_CHANNEL, "id": job_id})
+    return find(connection, job_id)
+
+
+def refuse_retry(job_id: UUID, state: JobState, origin: str) -> None:
+    """Raise Conflict for a job that cannot be retried."""
+    if origin != "api":
+        raise Conflict(f"job {job_id} was started in Dagster: re-execute its run there")
+    if state not in (JobState.FAILED, JobState.CANCELLED):
+        raise Conflict(f"job {job_id} is {state}: only a failed or cancelled job can be retried")
+
+
+def lock(connection: Connection, job_id: UUID) -> tuple[JobState, str]:
+    """Hold a job until the transaction ends; return its state and origin. Raises NotFound."""
+    connection.execute(LOCK, {"id": job_id})
+    row = connection.execute(STATE_FOR_UPDATE, {"id": job_id}).fetchone()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return JobState(row["state"]), str(row["origin"])
+
+
+def job_of(row: DictRow) -> Job:
+    """The job in a row of SELECT."""
+    return Job(**{**row, "state": JobState(row["state"]), "params": dict[str, Any](row["params"])})

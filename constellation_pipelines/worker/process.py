@@ -1,0 +1,44 @@
+"""Child processes that die with the process that made them."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process a signal when its parent ends (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def spawn(
+    command: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
+    """Start a command in a process group of its own that ends with us.
+
+    Call it from the main thread: the kernel watches the thread that made the child.
+    """
+    return subprocess.Popen(
+        list(command),
+        env=dict(env),
+        pass_fds=tuple(pass_fds),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+
+
+def stop(process: "subprocess.Popen[Any]", grace_s: float = 5.0) -> None:
+    """End a child and its whole group: TERM, then KILL. The child is ours and not yet reaped."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,153 @@
+"""The worker's heart: claims runs for this host's devices and watches over their processes."""
+
+import select
+import threading
+import time
+from uuid import UUID
+
+from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.store import queue, workers
+from constellation_pipelines.store.database import Connection, Database
+from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker.orders import Channel, Message, ReportOrder, RunOrder, encode
+from constellation_pipelines.worker.orders import order as order_line
+
+HEARTBEAT_S = 2.0
+POLL_S = 0.5  # for a lost notification, and for engines becoming ready
+RECONNECT_S = 1.0
+
+RUN_STATE = "select state from constellation.runs where id = %s"
+
+
+class ZygoteGone(Exception):
+    """The zygote has ended; its children have ended with it."""
+
+
+class Supervisor:
+    """Holds no truth of its own: what it forgets, the database still knows."""
+
+    def __init__(
+        self, database: Database, worker_id: UUID, engines: Engines, channel: Channel
+    ) -> None:
+        self._database = database
+        self._worker_id = worker_id
+        self._engines = engines
+        self._channel = channel
+        self._claims: dict[UUID, queue.Claim] = {}
+        self._interrupted: set[UUID] = set()
+        self._listener: Connection | None = None
+        self._next_beat = 0.0
+
+    def serve(self, stop: threading.Event) -> None:
+        """Work until told to stop. A database that is away is waited for; runs go on meanwhile."""
+        while not stop.is_set():
+            try:
+                self._listener = self._listener or self._database.listen(
+                    queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL
+                )
+                self._turn(self._listener)
+            except ServiceUnavailable as error:
+                print(error.message, flush=True)
+                self._listener = None
+                stop.wait(RECONNECT_S)
+
+    def hand_back(self) -> None:
+        """Queue the runs again that this worker held. Their processes must have ended."""
+        with self._database.transaction() as connection:
+            for claim in self._claims.values():
+                if queue.requeue(connection, claim.lease, resume=True) is None:
+                    queue.finish(connection, claim.lease, None)
+        self._claims.clear()
+
+    def _turn(self, listener: Connection) -> None:
+        ends = [listener.fileno(), self._channel.fileno()]
+        readable, _, _ = select.select(ends, [], [], POLL_S)
+        if self._channel.fileno() in readable:
+            messages = self._channel.receive()
+            if not messages:
+                raise ZygoteGone
+            for message in messages:
+                self._hear(message)
+        for note in self._database.notifications(listener):
+            if note.channel == queue.INTERRUPT_CHANNEL:
+                self._interrupt(UUID(note.payload))
+        self._tend_engines()
+        self._beat()
+        self._claim()
+
+    def _hear(self, message: Message) -> None:
+        if "started" in message:
+            claim = self._claims.get(UUID(message["started"]))
+            if claim is not None:
+                with self._database.transaction() as connection:
+                    queue.started(connection, claim.lease, message["pid"])
+        elif "exited" in message:
+            self._ended(UUID(message["exited"]), message["code"])
+
+    def _claim(self) -> None:
+        while True:
+            with self._database.transaction() as connection:
+                claim = queue.claim(connection, self._worker_id)
+            if claim is None:
+                return
+            self._claims[claim.lease.run_id] = claim
+            self._channel.send(order_line("run", self._run_order(claim)))
+
+    def _run_order(self, claim: queue.Claim) -> RunOrder:
+        sockets = self._engines.sockets
+        return RunOrder(
+            run_id=str(claim.lease.run_id),
+            instance_ref=claim.instance_ref,
+            fence=claim.lease.fence,
+            attempt=claim.attempt,
+            sockets={uuid: sockets[uuid] for uuid in claim.devices},
+        )
+
+    def _ended(self, run_id: UUID, code: int) -> None:
+        """A run process is gone: done, or dead before it could say how it ended."""
+        claim = self._claims.get(run_id)
+        if claim is None:
+            return
+        with self._database.transaction() as connection:
+            row = connection.execute(RUN_STATE, (run_id,)).fetchone()
+            told = row is None or row["state"] in ("COMPLETED", "FAILED", "CANCELLED")
+            attempt = None if told else queue.requeue(connection, claim.lease, resume=True)
+            if attempt is None:
+                queue.finish(connection, claim.lease, code)
+        self._claims.pop(run_id, None)
+        self._interrupted.discard(run_id)
+        if attempt is not None:
+            print(f"run {run_id} died with {code}; attempt {attempt} follows", flush=True)
+        elif not told:
+            message = f"The run's process ended with {code} before it could report."
+            report = ReportOrder(str(run_id), claim.instance_ref, message)
+            self._channel.send(order_line("report", report))
+
+    def _interrupt(self, run_id: UUID) -> None:
+        if run_id in self._claims and run_id not in self._interrupted:
+            self._interrupted.add(run_id)
+            self._channel.send(encode({"interrupt": str(run_id)}))
+
+    def _tend_engines(self) -> None:
+        for uuid, ready in self._engines.tick():
+            print(f"engine of {uuid} {'is ready' if ready else 'is gone'}", flush=True)
+            with self._database.transaction() as connection:
+                workers.set_ready(connection, self._worker_id, uuid, ready)
+
+    def _beat(self) -> None:
+        if time.monotonic() < self._next_beat:
+            return
+        with self._database.transaction() as connection:
+            workers.beat(connection, self._worker_id)
+            held = queue.beat(connection, self._worker_id)
+        self._next_beat = time.monotonic() + HEARTBEAT_S
+        for run in held:
+            if run.cancel_requested:
+                self._interrupt(run.lease.run_id)
+        self._give_up({run.lease.fence for run in held})
+
+    def _give_up(self, fences: set[int]) -> None:
+        """Stop runs whose lease has passed to someone else while the database was away."""
+        for run_id, claim in self._claims.items():
+            if claim.lease.fence not in fences:
+                self._interrupt(run_id)

@@ -1,0 +1,149 @@
+"""The warm process that forks one child per run.
+
+It holds the definitions, imported and resolved, one thread, no torch and no CUDA. Only it reaps
+and signals its children, so a pid it signals is always its own child's.
+"""
+
+import argparse
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from constellation_pipelines.worker.orders import Channel, Message, ReportOrder, RunOrder, encode
+from constellation_pipelines.worker.process import die_with_parent
+
+PRELOAD = (
+    "dagster._cli.api",
+    "dagster._core.execution.api",
+    "dagster._core.executor.in_process",
+    "dagster._grpc.impl",
+    "dagster_postgres",
+    "geopandas",
+    "pyarrow.parquet",
+    "rasterio",
+    "constellation_pipelines.worker.run_process",
+)
+
+
+def warm_up(module: str) -> None:
+    """Import and resolve all that a run needs, then keep the collector off it."""
+    for name in PRELOAD:
+        importlib.import_module(name)
+    repository = importlib.import_module(module).defs.get_repository_def()
+    for job_name in repository.job_names:
+        repository.get_job(job_name)
+    gc.collect()
+    gc.freeze()
+
+
+class Zygote:
+    """Serves orders until its supervisor is gone."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._children: dict[int, str] = {}  # pid -> run id
+        self._wake_read, self._wake_write = os.pipe()
+
+    def serve(self) -> None:
+        """Fork, interrupt and reap as told."""
+        for end in (self._wake_read, self._wake_write):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(self._wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._channel.send(encode({"ready": os.getpid()}))
+        while True:
+            ends = [self._channel.fileno(), self._wake_read]
+            readable, _, _ = select.select(ends, [], [])
+            if self._wake_read in readable:
+                os.read(self._wake_read, 4096)
+                self._reap()
+            if self._channel.fileno() in readable:
+                messages = self._channel.receive()
+                if not messages:
+                    return
+                for message in messages:
+                    self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        from constellation_pipelines.worker import run_process
+
+        if "run" in message:
+            order = RunOrder(**message["run"])
+            self._fork(order.run_id, lambda: run_process.execute(order))
+        elif "report" in message:
+            report = ReportOrder(**message["report"])
+            self._fork("", lambda: run_process.report(report))
+        elif "interrupt" in message:
+            for pid, run_id in self._children.items():
+                if run_id == message["interrupt"]:
+                    os.kill(pid, signal.SIGINT)
+
+    def _fork(self, run_id: str, body: Callable[[], int]) -> None:
+        refuse_unsafe_fork()
+        pid = os.fork()
+        if pid == 0:
+            self._become(body)
+        self._children[pid] = run_id
+        if run_id:
+            self._channel.send(encode({"started": run_id, "pid": pid}))
+
+    def _become(self, body: Callable[[], int]) -> NoReturn:
+        """What the child does: forget the zygote, do the work, leave without exit handlers."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._channel.connection.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            os.setsid()
+            # Not TERM: Dagster would report a failure, where a later attempt can go on instead.
+            die_with_parent(signal.SIGKILL)
+            code = body()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            run_id = self._children.pop(pid)
+            if run_id:
+                code = os.waitstatus_to_exitcode(status)
+                self._channel.send(encode({"exited": run_id, "code": code}))
+
+
+def refuse_unsafe_fork() -> None:
+    """A fork with threads, or with torch, can hang the child for ever."""
+    if "torch" in sys.modules:
+        raise RuntimeError("the zygote must not load torch")
+    threads = len(os.listdir("/proc/self/task"))
+    if threads != 1:
+        raise RuntimeError(f"the zygote must have one thread, it has {threads}")
+
+
+def main(arguments: Any = None) -> None:
+    """Entry of the zygote process; `--channel` is an inherited socket."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--definitions", required=True)
+    options = parser.parse_args(arguments)
+    channel = Channel(socket.socket(fileno=options.channel))
+    warm_up(options.definitions)
+    Zygote(channel).serve()
+
+
+if __name__ == "__main__":
+    main()

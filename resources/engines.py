@@ -1,0 +1,38 @@
+"""The lease of this run and the engines of its devices, as the worker handed them over."""
+
+import json
+import os
+from uuid import UUID
+
+from dagster import ConfigurableResource
+
+from constellation_pipelines.domain.errors import EngineFailed
+from constellation_pipelines.inference.client import EngineClient
+from constellation_pipelines.store.queue import Lease
+
+
+class EnginesResource(ConfigurableResource):  # type: ignore[type-arg]  # Dagster's generic is unbound
+    """Reads what the worker put into the environment of the run process it forked."""
+
+    def lease(self, run_id: UUID) -> Lease:
+        """The lease under which this process may write. Raises EngineFailed without one."""
+        fence = os.environ.get("CONSTELLATION_FENCE")
+        if fence is None:
+            raise EngineFailed(
+                "this run was not started by a Constellation worker, so it holds no device: "
+                "start the stack with `constellation up` and launch the run there"
+            )
+        return Lease(run_id, int(fence))
+
+    def sockets(self) -> dict[str, str]:
+        """Socket path of each leased device's engine, by device uuid."""
+        return dict(json.loads(os.environ.get("CONSTELLATION_ENGINES", "{}")))
+
+    def client(self) -> EngineClient:
+        """The engine of the first leased device. Raises EngineFailed when none was leased."""
+        sockets = self.sockets()
+        if not sockets:
+            raise EngineFailed(
+                "this run leased no device: remove its tag constellation/gpu_count or raise it"
+            )
+        return EngineClient(next(iter(sockets.values())))

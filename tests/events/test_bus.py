@@ -1,0 +1,121 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+
+from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.domain.event import Event
+from constellation_pipelines.events import bus as buses
+from constellation_pipelines.events import subjects
+from constellation_pipelines.events.bus import Bus
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 20))
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Bus]:
+    bus = Bus(url)
+    await bus.connect()
+    await bus.ensure_stream()
+    try:
+        yield bus
+    finally:
+        await bus.close()
+
+
+def some_events(count: int) -> list[Event]:
+    job = uuid4()
+    now = datetime.now(UTC)
+    return [Event(n, "job.noted", now, job, None, "local", {"n": n}) for n in range(1, count + 1)]
+
+
+async def stored(url: str, events: list[Event]) -> list[int]:
+    """Ids that the stream keeps of these events' job, in the order of the stream."""
+    client = await nats.connect(url)
+    subject = f"constellation.local.jobs.{events[0].job_id}.>"
+    subscription = await client.jetstream().subscribe(subject, ordered_consumer=True)
+    found = []
+    while (await subscription.consumer_info()).num_pending or subscription.pending_msgs:
+        found.append(json.loads((await subscription.next_msg(1)).data)["id"])
+    await client.close()
+    return found
+
+
+def test_published_events_are_kept_in_order(nats_url: str) -> None:
+    async def work() -> None:
+        events = some_events(1200)
+        async with connected(nats_url) as bus:
+            assert await bus.publish(events) == 1200
+        assert await stored(nats_url, events) == list(range(1, 1201))
+
+    run(work())
+
+
+def test_publishing_again_leaves_each_event_once(nats_url: str) -> None:
+    async def work() -> None:
+        events = some_events(50)
+        async with connected(nats_url) as bus:
+            assert await bus.publish(events[:30]) == 30
+            assert await bus.publish(events[10:]) == 40
+        assert await stored(nats_url, events) == list(range(1, 51))
+
+    run(work())
+
+
+def test_after_a_refused_event_nothing_later_is_stored(nats_url: str) -> None:
+    async def work() -> None:
+        events = some_events(10)
+        refused = Event(5, "job.noted", events[4].at, events[4].job_id, None, "local", {})
+        async with connected(nats_url) as bus:
+            bus_client = bus._connected()
+            # Another writer slips in between: the fifth event's predecessor is not the last.
+            assert await bus.publish(events[:4]) == 4
+            headers = {"Nats-Msg-Id": "intruder"}
+            subject = subjects.of_event("job.noted", "other", uuid4(), None)
+            await bus_client.jetstream().publish(subject, b"{}", headers=headers)
+            stream = bus._stream
+            assert stream is not None
+            late = {"Nats-Expected-Last-Msg-Id": buses.message_id(events[3])}
+            with pytest.raises(nats.js.errors.APIError):
+                await stream.publish(
+                    subjects.of_event("job.noted", "local", refused.job_id, None),
+                    b"{}",
+                    headers=late,
+                )
+        assert await stored(nats_url, events) == [1, 2, 3, 4]
+
+    run(work())
+
+
+def test_without_a_server_publishing_keeps_nothing_and_asking_fails() -> None:
+    async def work() -> None:
+        bus = Bus("nats://127.0.0.1:1")
+        assert not bus.connected
+        assert await bus.publish(some_events(1)) == 0
+        with pytest.raises(ServiceUnavailable):
+            await bus.flush()
+        with pytest.raises(ServiceUnavailable):
+            await bus.ensure_stream()
+        await bus.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("nats://127.0.0.1:5222", ("127.0.0.1", 5222)),
+        ("nats://user:secret@host", ("host", 4222)),
+        ("localhost:1", ("localhost", 1)),
+    ],
+)
+def test_the_address_of_a_url(url: str, expected: tuple[str, int]) -> None:
+    assert buses.address(url) == expected
