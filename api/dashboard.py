@@ -14,7 +14,7 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Constellation</title>
-<style>body {{ font: 16px/1.5 system-ui; margin: 10vh auto; max-width: 36rem; padding: 0 1rem }}</style>
+<style>body {{ font: 16px/1.5 system-ui; margin: 10vh auto; max-width: 36rem }}</style>
 <h1>Constellation</h1>
 <p>The API answers here. The dashboard is not built in this checkout.</p>
 <ul>

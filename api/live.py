@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
+from api.memory import Listener, Message, Recent, Watermarks
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import envelope, subjects
@@ -15,76 +16,14 @@ from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
 
-QUEUE_MAX = 1000  # messages a reader may be behind before its socket is closed
 HELD_MAX = 100_000  # messages kept while Postgres is asked for what was missed
 REPLAY_PAGE = 500
 POLL_S = 1.0  # how often Postgres is asked while NATS is away
 MARGIN_S = 30.0  # how long before a lost connection messages may have gone missing
-JOBS_REMEMBERED = 10_000
 
 log = logging.getLogger(__name__)
 
 Send = Callable[[str], Awaitable[None]]
-
-
-class Watermarks:
-    """The last id seen of each job. A job's ids only grow, so one number per job tells old from new."""
-
-    def __init__(self) -> None:
-        self._last: OrderedDict[UUID | None, int] = OrderedDict()
-
-    def pass_over(self, job_id: UUID | None, id: int) -> None:
-        """Count everything of a job up to `id` as seen."""
-        self._last[job_id] = max(id, self._last.get(job_id, 0))
-
-    def is_new(self, event: Event) -> bool:
-        """Whether this event was not seen before; it is from now on."""
-        if event.id <= self._last.get(event.job_id, 0):
-            return False
-        self._last[event.job_id] = event.id
-        self._last.move_to_end(event.job_id)
-        if len(self._last) > JOBS_REMEMBERED:
-            self._last.popitem(last=False)
-        return True
-
-
-class Listener:
-    """One reader of the hub: what it wants, and the messages it has not taken yet."""
-
-    def __init__(self, job_id: UUID | None = None, *, queue_max: int = QUEUE_MAX) -> None:
-        self.job_id = job_id
-        self.too_slow = asyncio.Event()
-        self._seen = Watermarks()
-        self._queue: asyncio.Queue[tuple[Event, str]] = asyncio.Queue(queue_max)
-
-    def wants(self, event: Event) -> bool:
-        """Whether this event is for this reader."""
-        return self.job_id is None or self.job_id == event.job_id
-
-    def offer(self, event: Event, text: str) -> None:
-        """Queue a message; a reader with a full queue is marked as too slow and gets no more."""
-        if self.too_slow.is_set() or not self.wants(event):
-            return
-        try:
-            self._queue.put_nowait((event, text))
-        except asyncio.QueueFull:
-            self.too_slow.set()
-
-    def is_new(self, event: Event) -> bool:
-        """Whether this reader has not got this event yet; it has from now on."""
-        return self._seen.is_new(event)
-
-    def resume_after(self, id: int) -> None:
-        """Count the events of this reader's job up to `id` as sent."""
-        if self.job_id is not None:
-            self._seen.pass_over(self.job_id, id)
-
-    async def next(self) -> str:
-        """The next message that this reader has not got yet."""
-        while True:
-            event, text = await self._queue.get()
-            if self.is_new(event):
-                return text
 
 
 class Hub:
@@ -100,9 +39,10 @@ class Hub:
         self._bus = bus
         self._listeners: set[Listener] = set()
         self._seen = Watermarks()
+        self._recent = Recent()
         self._behind = True
         self._behind_since_s = time.monotonic()
-        self._held: deque[tuple[Event, str]] = deque()
+        self._held: deque[Message] = deque()
         self._losses = 0
         self._subscribed = False
         self._newest = 0
@@ -142,23 +82,26 @@ class Hub:
     async def replay(self, listener: Listener, after: int, send: Send) -> None:
         """Send what came after event `after`, then add the listener without a gap or a double.
 
-        Raises ServiceUnavailable when Postgres does not answer.
+        Raises ServiceUnavailable when Postgres is needed and does not answer.
         """
-        listener.resume_after(after)
-        added = False
+        position = self._recent.position_after(after)
+        while position is None or (recent := self._recent.since(position)) is None:
+            position = self._recent.end
+            after = await self._replay_stored(listener, after, send)
+        self.add(listener)  # in the same step as `since`: no message falls in between
+        for message in listener.unsent(recent):
+            await send(message.text)
+
+    async def _replay_stored(self, listener: Listener, after: int, send: Send) -> int:
+        """Send what Postgres has after event `after`; return the last id."""
         while True:
             page = await asyncio.to_thread(self._page, listener.job_id, after)
-            for event in page:
-                if listener.is_new(event):
-                    await send(envelope.encode(event))
+            for message in listener.unsent([message_of(event) for event in page]):
+                await send(message.text)
             newer = [event.id for event in page if event.id > after]
             after = max(newer, default=after)
-            if len(newer) == REPLAY_PAGE:
-                continue
-            if added:
-                return
-            self.add(listener)  # what is committed from here on comes by both ways
-            added = True
+            if len(newer) < REPLAY_PAGE:
+                return after
 
     def _page(self, job_id: UUID | None, after: int) -> list[Event]:
         with self._database.transaction() as connection:
@@ -184,22 +127,23 @@ class Hub:
         except InvalidInput:
             log.warning("ignored a message on %r that is no event", subject)
             return
-        text = data.decode()
+        message = Message(event, data.decode())
         if self._behind:
-            self._hold(event, text)
+            self._hold(message)
         else:
-            self._pass_on(event, text)
+            self._pass_on(message)
 
-    def _hold(self, event: Event, text: str) -> None:
-        self._held.append((event, text))
+    def _hold(self, message: Message) -> None:
+        self._held.append(message)
         if len(self._held) > HELD_MAX:
             self._fall_behind()
 
-    def _pass_on(self, event: Event, text: str) -> None:
-        self._newest = max(self._newest, event.id)
-        if self._seen.is_new(event):
+    def _pass_on(self, message: Message) -> None:
+        self._newest = max(self._newest, message.event.id)
+        if self._seen.is_new(message.event):
+            self._recent.add(message)
             for listener in self._listeners:
-                listener.offer(event, text)
+                listener.offer(message)
 
     # ---- gaps ----
 
@@ -228,11 +172,11 @@ class Hub:
         self._held.clear()
         missed = await asyncio.to_thread(self._missed)
         for event in missed:
-            self._pass_on(event, envelope.encode(event))
+            self._pass_on(message_of(event))
         if not live or losses != self._losses:
             return
         while self._held:
-            self._pass_on(*self._held.popleft())
+            self._pass_on(self._held.popleft())
         self._behind = False
 
     async def _hears(self) -> bool:
@@ -252,3 +196,8 @@ class Hub:
             floor = max(self._first, self._newest - events.LATE_IDS)
             within_s = time.monotonic() - self._behind_since_s + MARGIN_S
             return events.missed(connection, floor, within_s)
+
+
+def message_of(event: Event) -> Message:
+    """The event with its envelope."""
+    return Message(event, envelope.encode(event))

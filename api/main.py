@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from api import dashboard, errors, openapi
 from api.limits import BodyLimit
 from api.live import Hub
-from api.routers import gpus, health, jobs, models, runs, scenes, stream
+from api.routers import about, gpus, health, jobs, models, runs, scenes, stream
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.settings import Settings
@@ -54,7 +54,7 @@ def create_app(
     app.state.hub = hub
     app.add_middleware(BodyLimit)
     errors.install(app)
-    for room in (jobs, runs, gpus, scenes, models, stream, health):
+    for room in (jobs, runs, gpus, scenes, models, stream, about, health):
         app.include_router(room.router)
     openapi.install(app)
     dashboard.mount(app, dagster_url=settings.dagster_url)

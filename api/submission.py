@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from constellation_pipelines.geo.aoi import validate_aoi
+from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+
 from api.schemas.job import JobRequest
 from constellation_pipelines.domain.errors import (
     AoiMissesScene,
@@ -25,8 +28,6 @@ from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.states import RunState
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.geo.aoi import validate_aoi
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
 from constellation_pipelines.store import jobs, models, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
@@ -70,9 +71,7 @@ def submit(
 ) -> tuple[Job, bool]:
     """Write a job; return it and whether it is new. Raises what `plan` raises, and Conflict."""
     digest = request_digest(request)
-    named = NewJob(
-        "", JobParams("", ()), request.priority, account, idempotency_key, digest
-    )
+    named = NewJob("", JobParams("", ()), request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
         if (known := jobs.find_repeated(connection, named)) is not None:
             return jobs.find(connection, known), False
@@ -150,9 +149,7 @@ def plan_scenes(
 def mismatch(scene: Scene, model: Model, params: JobParams, at: int) -> bool:
     """Whether the scene is outside the model's pixel sizes. Raises SceneUnfit, pointing at it."""
     try:
-        return fit(
-            scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch
-        ).gsd_mismatch
+        return fit(scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch).gsd_mismatch
     except SceneUnfit as error:
         field = f"scenes[{at}]" if error.field in (None, "scenes") else error.field
         raise SceneUnfit(error.message, field=field) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -35,6 +36,10 @@ def migrate(database_url: str) -> None:
             config.set_main_option("script_location", str(FOLDER))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    except CommandError as error:
+        raise ServiceUnavailable(
+            f"the database was made by a newer version of Constellation: upgrade this one ({error})"
+        ) from error
     except OperationalError as error:
         raise ServiceUnavailable(f"the database does not answer: {error.orig}") from error
     finally:

@@ -77,9 +77,7 @@ def submit_job(
     idempotency_key: IdempotencyKey = None,
 ) -> JobReply:
     """Check the request, plan its tiles and take the job. The reply comes before any tile runs."""
-    job, _ = submission.submit(
-        database, request, account=account, idempotency_key=idempotency_key
-    )
+    job, _ = submission.submit(database, request, account=account, idempotency_key=idempotency_key)
     response.headers["Location"] = f"{router.prefix}/{job.id}"
     return JobReply.model_validate(job)
 

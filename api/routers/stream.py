@@ -1,14 +1,17 @@
 """The WebSocket of events."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from api.deps import HubPart
-from api.live import Hub, Listener
+from api.live import Hub
+from api.memory import Listener
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.events import envelope
 
@@ -41,10 +44,11 @@ async def stream(websocket: WebSocket, hub: HubPart) -> None:
     """Send one event envelope per frame.
 
     With `job_id`, events of one job; with `after`, first all that came after that event id. Of one
-    job each event comes once and in order. On the stream of all jobs an event may come twice after a
-    resume, never not at all: drop what is not above the last id of its job. A frame of type
-    `heartbeat` comes after 15 quiet seconds. Code 1008 says what was wrong with the parameters, 1013
-    that the reader is too slow or the database away: connect again with the last id.
+    job each event comes once, in order. On the stream of all jobs an event may come again after the
+    API was started anew, never not at all: drop an id that is not above the last one of its job. A
+    frame of type `heartbeat` comes after 15 quiet seconds. Code 1008 says what was wrong with the
+    parameters, 1013 that the reader is too slow or the database away: connect again with the last
+    id.
     """
     await websocket.accept()
     try:
@@ -66,13 +70,13 @@ async def serve(websocket: WebSocket, hub: Hub, listener: Listener, after: int |
     sending = asyncio.create_task(send_all(websocket, hub, listener, after))
     leaving = asyncio.create_task(until_gone(websocket))
     lagging = asyncio.create_task(listener.too_slow.wait())
-    tasks = {sending, leaving, lagging}
+    tasks: set[asyncio.Task[Any]] = {sending, leaving, lagging}
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        reason = closing_reason(sending, lagging)
+        reason = None if leaving.done() else closing_reason(sending, lagging)
     finally:
         await cancel_all(tasks)
-    if reason is not None and not leaving.done():
+    if reason is not None:
         with suppress(asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
             await asyncio.wait_for(websocket.close(TRY_AGAIN_LATER, reason), CLOSE_TIMEOUT_S)
 
@@ -84,7 +88,7 @@ async def send_all(websocket: WebSocket, hub: Hub, listener: Listener, after: in
     while True:
         try:
             text = await asyncio.wait_for(listener.next(), HEARTBEAT_S)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             text = envelope.heartbeat()
         await websocket.send_text(text)
 
@@ -95,9 +99,7 @@ async def until_gone(websocket: WebSocket) -> None:
         pass
 
 
-def closing_reason(
-    sending: "asyncio.Task[None]", lagging: "asyncio.Task[bool]"
-) -> str | None:
+def closing_reason(sending: "asyncio.Task[None]", lagging: "asyncio.Task[bool]") -> str | None:
     """Why to close the socket from here, if the client did not leave."""
     if lagging.done():
         return "this reader is too slow: connect again with after=<last id>"
@@ -106,7 +108,7 @@ def closing_reason(
     return None
 
 
-async def cancel_all(tasks: set["asyncio.Task[None] | asyncio.Task[bool]"]) -> None:
+async def cancel_all(tasks: "Iterable[asyncio.Task[Any]]") -> None:
     """End these tasks; what went wrong in them because the client left is of no interest."""
     for task in tasks:
         task.cancel()

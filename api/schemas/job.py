@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from api.schemas.base import Line, Reference, Reply, Request
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.states import JobState
 
-EXAMPLE = {
+EXAMPLE: JsonDict = {
     "model": "eurosat-landcover@1",
     "scenes": ["s2_cape_lookout"],
     "aoi": {

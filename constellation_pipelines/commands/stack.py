@@ -36,6 +36,7 @@ def up(
         typer.echo("`constellation status` shows it, `constellation down` stops it")
     else:
         run_stack(settings, narrator.hear)
+        typer.echo("stopped")
 
 
 @app.command(rich_help_panel="The stack")

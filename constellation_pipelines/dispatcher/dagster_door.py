@@ -13,7 +13,7 @@ from dagster import (
 )
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.remote_origin import CodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from constellation_pipelines.dispatcher.pending import PendingRun
@@ -59,7 +59,7 @@ class DagsterDoor:
                 run_id=str(run.id),
                 run_config=run_config(run),
                 tags=run_tags(run),
-                remote_job_origin=self._remote.get_job_origin(job.name) if self._remote else None,
+                remote_job_origin=self._remote.get_job_origin(job.name),
                 job_code_origin=code_origin(self._definitions, job.name),
             )
         self._coordinator.enqueue(made)
@@ -122,10 +122,12 @@ def code_origin(definitions: str, job_name: str) -> JobPythonOrigin:
     return JobPythonOrigin(job_name, repository)
 
 
-def remote_origin(workspace: Path, repository: str) -> RemoteRepositoryOrigin | None:
-    """Where Dagster's UI finds the job, so that it can be run again from there."""
+def remote_origin(workspace: Path, repository: str) -> RemoteRepositoryOrigin:
+    """Where Dagster's UI finds our jobs; without it no run can be queued, nor run again there.
+
+    Raises ConstellationError when the workspace file is not there.
+    """
     if not workspace.exists():
-        return None
-    origins = WorkspaceFileTarget([str(workspace)]).create_origins()
-    location: CodeLocationOrigin = next(iter(origins))
+        raise ConstellationError(f"there is no {workspace}; start the stack, which writes it")
+    location = next(iter(WorkspaceFileTarget([str(workspace)]).create_origins()))
     return RemoteRepositoryOrigin(location, repository)

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import Header, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import Header, PubAck, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
@@ -43,7 +43,7 @@ class Bus:
         self._client: Client | None = None
         self._stream: JetStreamContext | None = None
         self._on_lost: list[Callable[[], None]] = []
-        self._in_flight: list[asyncio.Future[object]] = []
+        self._in_flight: list[asyncio.Future[PubAck]] = []
 
     @property
     def connected(self) -> bool:
@@ -102,7 +102,7 @@ class Bus:
         """
         try:
             await self._connected().flush(timeout=2)
-        except (NatsError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, NatsError, OSError) as error:
             raise ServiceUnavailable("NATS does not answer right now") from error
 
     async def ensure_stream(self) -> None:
@@ -123,12 +123,12 @@ class Bus:
                 await manager.update_stream(config)
             except NotFoundError:
                 await manager.add_stream(config)
-        except (NatsError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, NatsError, OSError) as error:
             raise ServiceUnavailable("NATS does not keep streams right now") from error
         self._stream = client.jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
 
     async def publish(self, events: Sequence[Event]) -> int:
-        """Publish in order, all in flight at once; return how many the stream keeps, from the first.
+        """Publish in order, all in flight at once; return how many, from the first, are kept.
 
         Each message names its predecessor, so one that fails takes all after it with it and the
         order in the stream is the order of `events`. Publishing an event again within two minutes
@@ -179,7 +179,7 @@ class Bus:
                 call()
 
 
-async def count_acknowledged(acks: Sequence[asyncio.Future[object]]) -> int:
+async def count_acknowledged(acks: Sequence[asyncio.Future[PubAck]]) -> int:
     """How many messages the stream took before the first that it did not; forget the others."""
     if acks:
         await asyncio.wait(acks, timeout=ACK_TIMEOUT_S)
@@ -193,7 +193,7 @@ async def count_acknowledged(acks: Sequence[asyncio.Future[object]]) -> int:
 
 
 def message_id(event: Event) -> str:
-    """Names an event among all databases that ever used this stream; ids alone start at 1 in each."""
+    """Names an event among all databases that use this stream; ids start at 1 in each."""
     return f"{event.job_id}.{event.id}"
 
 
@@ -207,7 +207,7 @@ async def answers(host: str, port: int) -> bool:
     """Whether something listens there."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 2)
-    except (OSError, asyncio.TimeoutError):
+    except (TimeoutError, OSError):
         return False
     writer.close()
     with suppress(OSError):

@@ -113,7 +113,7 @@ def write_plain(
         raster.write_colormap(1, colour_table(card))
         raster.set_band_description(1, "class")
         names = {str(found.value): found.name for found in card.classes}
-        raster.update_tags(**tags, model=card.reference, classes=json.dumps(names))
+        raster.update_tags(**{**tags, "model": card.reference, "classes": json.dumps(names)})
         shape = (grid.height_px, grid.width_px)
         pixels = np.memmap(work_path, np.uint8, "r", shape=shape)
         for top in range(0, grid.height_px, BLOCK_PX):

@@ -9,6 +9,7 @@ from typing import Any
 from constellation_pipelines.domain.errors import EngineFailed
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.inference.protocol import (
+    REFUSED,
     VERSION,
     Lines,
     Message,
@@ -37,7 +38,8 @@ class EngineClient:
     def predict(self, order: PredictOrder) -> Iterator[TileResult]:
         """Each tile's result as soon as it is known. Closing the iterator cancels the rest.
 
-        Raises EngineFailed when the engine refuses, fails or dies; its `code` says which.
+        Raises EngineFailed. Its `code` is EngineFailed's own where the engine died, stopped or
+        cannot be reached, so that trying again can help; a refusal has another.
         """
         with self._connect() as connection:
             connection.settimeout(None)  # the device may be busy with another run for long
@@ -54,7 +56,7 @@ class EngineClient:
             send(lines, question, {})
             answer: Any = receive(lines).get(question)
         if not isinstance(answer, dict):
-            raise failure("protocol", "the engine's answer makes no sense")
+            raise failure(REFUSED, "the engine's answer makes no sense")
         return answer
 
     def _connect(self) -> "closing[socket.socket]":
@@ -64,7 +66,7 @@ class EngineClient:
             connection.connect(self._path)
         except OSError as error:
             connection.close()
-            raise failure("engine_unreachable", "the device's engine does not answer") from error
+            raise EngineFailed("the device's engine does not answer") from error
         return closing(connection)
 
 
@@ -73,7 +75,7 @@ def send(lines: Lines, question: str, content: Message) -> None:
     try:
         lines.send({question: content, "version": VERSION})
     except OSError as error:
-        raise failure("engine_gone", "the device's engine closed the connection") from error
+        raise EngineFailed("the device's engine closed the connection") from error
 
 
 def receive(lines: Lines) -> Message:
@@ -81,16 +83,16 @@ def receive(lines: Lines) -> Message:
     try:
         message = lines.receive()
     except OSError as error:
-        raise failure("engine_gone", "the device's engine stopped answering") from error
+        raise EngineFailed("the device's engine stopped answering") from error
     if message is None:
-        raise failure("engine_gone", "the device's engine died")
+        raise EngineFailed("the device's engine died")
     if "error" in message:
         raise failure(str(message["error"]["code"]), str(message["error"]["message"]))
     return message
 
 
 def failure(code: str, message: str) -> EngineFailed:
-    """An EngineFailed with a code of its own."""
+    """An EngineFailed with the code that the engine gave."""
     error = EngineFailed(message)
     error.code = code
     return error

@@ -28,6 +28,7 @@ from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.inference.hot_models import HotModels
 from constellation_pipelines.inference.predict import Cancelled, predict
 from constellation_pipelines.inference.protocol import (
+    REFUSED,
     VERSION,
     Lines,
     Message,
@@ -107,13 +108,13 @@ class Conversation:
             except EngineFailed as error:  # what came is no request: say so and hang up
                 log.warning("refused: %s", error)
                 with suppress(ClientLeft):
-                    self._say_error(error.code, error.message)
+                    self._say_error(REFUSED, error.message)
             except (OSError, ClientLeft):
                 log.info("a client left")
 
     def _answer(self, request: Message) -> None:
         if request.get("version") != VERSION:
-            self._say_error("protocol", f"this engine speaks version {VERSION}")
+            self._say_error(REFUSED, f"this engine speaks version {VERSION}")
         elif "hello" in request:
             self._say({"hello": self.engine.hello()})
         elif "ping" in request:
@@ -121,7 +122,7 @@ class Conversation:
         elif isinstance(request.get("predict"), dict):
             self._predict(request["predict"])
         else:
-            self._say_error("protocol", "the request is none of hello, ping, predict")
+            self._say_error(REFUSED, "the request is none of hello, ping, predict")
 
     def _predict(self, content: Message) -> None:
         try:
@@ -129,9 +130,10 @@ class Conversation:
             with self._turn():
                 self._say({"done": self._stream(order)})
         except Cancelled:
-            self._say_error("cancelled", "the engine is stopping or the client has left")
+            self._say_error(EngineFailed.code, "the engine is stopping")
         except ConstellationError as error:
-            self._say_error(error.code, error.message)
+            own = isinstance(error, EngineFailed)  # trying again would not help
+            self._say_error("engine_error" if own else error.code, error.message)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             self._say_error("out_of_memory", "the device's memory does not suffice for this model")

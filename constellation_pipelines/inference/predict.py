@@ -11,7 +11,7 @@ import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
 from numpy.typing import NDArray
 
-from constellation_pipelines.domain.errors import EngineFailed
+from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
@@ -74,16 +74,18 @@ def predict(
 
 
 def check(order: PredictOrder, card: ModelCard) -> None:
-    """Raise EngineFailed for an order that contradicts itself or the card."""
+    """Raise InvalidInput for an order that contradicts itself or the card."""
     if len(order.bands) != len(card.bands):
-        raise EngineFailed(f"{card.reference} takes {len(card.bands)} bands, not {order.bands}")
+        raise InvalidInput(
+            f"{card.reference} takes {len(card.bands)} bands, not {len(order.bands)}"
+        )
     for tile in order.windows:
         inside = (
             0 <= tile.row_off_px < tile.row_end_px <= order.grid.height_px
             and 0 <= tile.col_off_px < tile.col_end_px <= order.grid.width_px
         )
         if not inside:
-            raise EngineFailed(f"tile {tile} does not lie in the scene")
+            raise InvalidInput(f"tile {tile} does not lie in the scene")
 
 
 class Stream:

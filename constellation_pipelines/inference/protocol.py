@@ -10,13 +10,14 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from constellation_pipelines.domain.errors import EngineFailed
+from constellation_pipelines.domain.errors import EngineFailed, InvalidInput
 from constellation_pipelines.domain.scene import Band, Grid
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 
 VERSION = 1
+REFUSED = "request_refused"  # the code of an error in what was asked
 LONGEST_LINE_BYTES = 64_000_000  # an order for a million tiles
 CHUNK_BYTES = 1 << 16
 
@@ -53,7 +54,7 @@ class PredictOrder:
 
     @classmethod
     def from_json(cls, message: Message) -> "PredictOrder":
-        """The order in a message. Raises EngineFailed where it is none."""
+        """The order in a message. Raises InvalidInput where it is none."""
         try:
             grid = dict(message["grid"])
             grid["transform"] = tuple(grid["transform"])
@@ -66,7 +67,7 @@ class PredictOrder:
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise EngineFailed("the predict request is malformed") from error
+            raise InvalidInput("the predict request is malformed") from error
 
 
 def tile_to_json(tile: TileResult) -> Message:

@@ -188,7 +188,8 @@ class Trainer:
         self.network, self.plan, self.device = network, plan, device
         self.normaliser = normaliser
         self.order = np.random.default_rng(plan.seed)
-        self.steps = chips // plan.batch_size
+        self.batch = min(plan.batch_size, chips)
+        self.steps = chips // self.batch
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
         )
@@ -203,7 +204,7 @@ class Trainer:
         order = self.order.permutation(len(data))
         total = 0.0
         for step in range(self.steps):
-            picked = order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size]
+            picked = order[step * self.batch : (step + 1) * self.batch]
             values = augment(self.normaliser.scale(data.chips[picked]))
             labels = torch.from_numpy(data.labels[picked]).to(self.device)
             with self.mixed_precision():

@@ -12,6 +12,8 @@ from dagster._core.instance import T_DagsterInstance
 from dagster._core.run_coordinator.base import RunCoordinator, SubmitRunContext
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
 
+from constellation_pipelines.domain.errors import InvalidInput
+from constellation_pipelines.launcher import tags
 from constellation_pipelines.launcher.launcher import ConstellationRunLauncher
 
 
@@ -47,7 +49,15 @@ class ConstellationRunCoordinator(RunCoordinator[T_DagsterInstance], Configurabl
         return self._instance.get_run_by_id(run.run_id) or run
 
     def enqueue(self, run: DagsterRun) -> None:
-        """Report the run as queued, then hand it to the workers."""
+        """Report the run as queued, then hand it to the workers.
+
+        A run whose tags make no sense fails at once, with the reason, and is never queued.
+        """
+        try:
+            tags.check(run.tags)
+        except InvalidInput as error:
+            self._instance.report_run_failed(run, error.message)
+            return
         if run.status == DagsterRunStatus.NOT_STARTED:
             self._instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
         self.launcher.enqueue(run, resume=False)

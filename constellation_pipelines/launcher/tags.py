@@ -24,6 +24,12 @@ def priority(tags: Mapping[str, str]) -> int:
     return whole_number(tags, PRIORITY, default=0, low=-(2**31), high=2**31 - 1)
 
 
+def check(tags: Mapping[str, str]) -> None:
+    """Raise InvalidInput for the first tag that makes no sense."""
+    gpu_count(tags)
+    priority(tags)
+
+
 def whole_number(tags: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
     """A tag as a bounded integer. Raises InvalidInput that names the tag."""
     text = tags.get(name)

@@ -7,7 +7,6 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 SEARCH_PATH = "-csearch_path=dagster,public"
 DATABASE_VARIABLE = "CONSTELLATION_DATABASE_URL"
 DAGSTER_DATABASE_VARIABLE = "CONSTELLATION_DAGSTER_DATABASE_URL"
-LOCATION = "constellation_pipelines.definitions"
 
 
 def dagster_database_url(database_url: str) -> str:
@@ -24,14 +23,14 @@ def dagster_database_url(database_url: str) -> str:
     return f"postgresql+psycopg2://{parts.netloc}{path}"
 
 
-def write(data_dir: Path, code_port: int) -> Path:
+def write(data_dir: Path, code_port: int, location: str) -> Path:
     """Write dagster.yaml and workspace.yaml into `<data_dir>/dagster`; return that folder."""
     import yaml
 
     home = data_dir / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(yaml.safe_dump(instance_config(home), sort_keys=False))
-    (home / "workspace.yaml").write_text(yaml.safe_dump(workspace_config(code_port)))
+    (home / "workspace.yaml").write_text(yaml.safe_dump(workspace_config(code_port, location)))
     return home
 
 
@@ -70,7 +69,7 @@ def instance_config(home: Path) -> dict[str, Any]:
     }
 
 
-def workspace_config(code_port: int) -> dict[str, Any]:
+def workspace_config(code_port: int, location: str) -> dict[str, Any]:
     """What workspace.yaml says: one code server, on the loopback address."""
-    server = {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}
+    server = {"host": "127.0.0.1", "port": code_port, "location_name": location}
     return {"load_from": [{"grpc_server": server}]}

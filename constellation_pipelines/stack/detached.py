@@ -34,7 +34,12 @@ def start_detached(settings: Settings, tell: Tell) -> StackStatus:
             env={**os.environ, **environment(settings)},
             start_new_session=True,
         )
-    return wait_for(child, settings.data_dir, log_path, tell)
+    try:
+        return wait_for(child, settings.data_dir, log_path, tell)
+    except BaseException:  # Ctrl-C included: what has not come up is not left half up
+        child.terminate()
+        child.wait()
+        raise
 
 
 def environment(settings: Settings) -> Mapping[str, str]:

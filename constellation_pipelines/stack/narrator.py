@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from constellation_pipelines.stack.service import State
 from constellation_pipelines.stack.status import ServiceStatus, StackStatus
 
-TOLD = (State.READY, State.DONE, State.PAUSED, State.STOPPED)
-WORDS = {State.PAUSED: "ended by itself, starts again"}
+TOLD = {State.READY: "ready", State.DONE: "done", State.PAUSED: "ended"}
 
 
 class Narrator:
@@ -26,13 +25,17 @@ class Narrator:
             self._states[service.name] = service.state
         if stack.ready and not self._was_ready:
             self._say(ready_text(stack))
+        if self._was_ready and not stack.ready:
+            self._say("stopping")
         self._was_ready = stack.ready
 
     def _line(self, stack: StackStatus, service: ServiceStatus) -> str:
-        word = WORDS.get(service.state, service.state.value)
         after_s = (datetime.now(UTC) - stack.started_at).total_seconds()
-        where = service.log if service.state is State.PAUSED else service.address
-        return f"  {service.name:<18} {word:<8} {after_s:6.1f} s  {where}".rstrip()
+        text = service.address
+        if service.state is State.PAUSED:
+            text = f"by itself and is started again; its log is {service.log}"
+        word = TOLD[service.state]
+        return f"  {service.name:<18} {word:<6} {after_s:6.1f} s  {text}".rstrip()
 
 
 def ready_text(stack: StackStatus) -> str:

@@ -65,7 +65,7 @@ class Runner:
     @property
     def failure(self) -> str:
         """What to tell a person when it does not start."""
-        said = last_line(self.log)
+        said = last_line(self.log).removeprefix("error: ")
         return f"{self.service.name} did not start: {said or 'it said nothing'} (log: {self.log})"
 
     def tick(self, up: Set[str]) -> bool:

@@ -76,7 +76,7 @@ def make_plan(settings: Settings, stack_id: str) -> Plan:
         api_port=api_port,
         dagster_port=book.choose("dagster-webserver", DAGSTER_PORT),
         code_port=code_port,
-        dagster_dir=dagster_home.write(settings.data_dir, code_port),
+        dagster_dir=dagster_home.write(settings.data_dir, code_port, settings.definitions),
     )
 
 
@@ -125,6 +125,7 @@ def environment(plan: Plan) -> dict[str, str]:
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "DAGSTER_EVENT_BATCH_SIZE": "1000",  # one insert per thousand events, not per event
         "OPENBLAS_NUM_THREADS": "1",  # numpy's threads do not survive the zygote's forks
+        "CONSTELLATION_DEBUG": "1",  # what nobody foresaw goes into the service's log in full
         "PYTHONUNBUFFERED": "1",  # log lines appear when they are written
     }
     if settings.training_data:
@@ -135,19 +136,10 @@ def environment(plan: Plan) -> dict[str, str]:
 def make_services(plan: Plan) -> list[Service]:
     """All services of a plan. Those that need the same start together."""
     told = environment(plan)
-    stores = [*_postgres(plan), *_nats(plan)]
-    has_tables, ready_stores = ("migrate",), ("migrate", *(["nats"] if plan.nats else []))
+    ready_stores = ("migrate", *(["nats"] if plan.nats else []))
+    workspace = ("-w", str(plan.dagster_dir / "workspace.yaml"))
     return [
-        *stores,
-        Service(
-            "dagster-code",
-            _dagster("api", "grpc", "-m", dagster_home.LOCATION, "--location-name")
-            + (dagster_home.LOCATION, "-h", ports.LOOPBACK, "-p", str(plan.code_port))
-            + ("--empty-working-directory", "--use-python-environment-entry-point"),
-            ready=lambda _: ports.answers(plan.code_port),
-            address=f"{ports.LOOPBACK}:{plan.code_port}",
-            env=told,
-        ),
+        *make_stores(plan),
         Service(
             "migrate",
             _constellation("migrate"),
@@ -156,6 +148,15 @@ def make_services(plan: Plan) -> list[Service]:
             address="" if plan.postgres else masked(plan.database_url),
             env=told,
             once=True,
+        ),
+        Service(
+            "dagster-code",
+            _code_server(plan),
+            # Not before: it would make Dagster's tables outside the schema they belong in.
+            needs=("migrate",),
+            ready=lambda _: ports.answers(plan.code_port),
+            address=f"{ports.LOOPBACK}:{plan.code_port}",
+            env=told,
         ),
         Service(
             "api",
@@ -168,7 +169,7 @@ def make_services(plan: Plan) -> list[Service]:
         Service(
             "dispatcher",
             _constellation("dispatcher"),
-            ready=checks.has_lasted(2.0),
+            ready=checks.dispatcher_leads(plan.database_url),
             needs=ready_stores,
             env=told,
         ),
@@ -182,21 +183,25 @@ def make_services(plan: Plan) -> list[Service]:
         ),
         Service(
             "dagster-webserver",
-            _program("dagster-webserver", "-h", ports.LOOPBACK, "-p", str(plan.dagster_port))
-            + ("-w", str(plan.dagster_dir / "workspace.yaml")),
+            _program("dagster-webserver", *workspace, *_bound(plan.dagster_port)),
             ready=checks.http_ok(f"{plan.dagster_url}/server_info"),
-            needs=(*has_tables, "dagster-code"),
+            needs=("migrate", "dagster-code"),
             address=plan.dagster_url,
             env=told,
         ),
         Service(
             "dagster-daemon",
-            _program("dagster-daemon", "run", "-w", str(plan.dagster_dir / "workspace.yaml")),
+            _program("dagster-daemon", "run", *workspace),
             ready=checks.daemon_beats(plan.database_url),
-            needs=(*has_tables, "dagster-code"),
+            needs=("migrate", "dagster-code"),
             env=told,
         ),
     ]
+
+
+def make_stores(plan: Plan) -> list[Service]:
+    """The embedded services of a plan; those that the person named run elsewhere."""
+    return [*_postgres(plan), *_nats(plan)]
 
 
 def _postgres(plan: Plan) -> list[Service]:
@@ -241,8 +246,13 @@ def _constellation(command: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "constellation_pipelines.cli", command)
 
 
-def _dagster(*args: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "dagster", *args)
+def _bound(port: int) -> tuple[str, ...]:
+    return ("-h", ports.LOOPBACK, "-p", str(port))
+
+
+def _code_server(plan: Plan) -> tuple[str, ...]:
+    what = ("-m", plan.settings.definitions, "--empty-working-directory")
+    return (sys.executable, "-m", "dagster", "api", "grpc", *what, *_bound(plan.code_port))
 
 
 def _program(name: str, *args: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack import lock, status
 from constellation_pipelines.stack.checks import devices_simulated
 from constellation_pipelines.stack.process import end_marked, own_identity, send, wait
+from constellation_pipelines.stack.service import Service
 from constellation_pipelines.stack.services import Plan, make_plan, make_services
 from constellation_pipelines.stack.status import ServiceStatus, StackStatus
 from constellation_pipelines.stack.supervisor import Supervisor
@@ -23,7 +24,11 @@ DOWN_TIMEOUT_S = 90.0
 Tell = Callable[[StackStatus], None]
 
 
-def run_stack(settings: Settings, tell: Tell) -> None:
+def run_stack(
+    settings: Settings,
+    tell: Tell,
+    services_of: Callable[[Plan], Sequence[Service]] = make_services,
+) -> None:
     """Bring the stack up and keep it up until SIGINT, SIGTERM or SIGHUP; then stop all of it.
 
     `tell` hears the status after every change. Call it from the main thread.
@@ -34,15 +39,16 @@ def run_stack(settings: Settings, tell: Tell) -> None:
     with lock.hold(settings.data_dir), stop_signals() as should_stop:
         clear_leftovers(settings.data_dir)
         book = StatusBook(make_plan(settings, uuid.uuid4().hex), tell)
-        supervise(book, should_stop)
+        supervise(book, services_of(book.plan), should_stop)
 
 
-def supervise(book: "StatusBook", should_stop: Callable[[], bool]) -> None:
+def supervise(
+    book: "StatusBook", services: Sequence[Service], should_stop: Callable[[], bool]
+) -> None:
     """Run the services of a plan until told to stop."""
     plan = book.plan
-    supervisor = Supervisor(
-        make_services(plan), logs=plan.settings.data_dir / "logs", report=book.services_changed
-    )
+    logs = plan.settings.data_dir / "logs"
+    supervisor = Supervisor(services, logs=logs, report=book.services_changed)
     book.services_changed(supervisor.statuses)
     try:
         supervisor.start(should_stop)

@@ -198,8 +198,8 @@ def list_page(
     """Jobs created before the given one, newest first."""
     args = asdict(wanted) | {
         "states": None if wanted.states is None else [str(state) for state in wanted.states],
-        "bbox": None if wanted.bbox is None else list(wanted.bbox),
-        "near": None if wanted.near is None else list(wanted.near),
+        "bbox": None if wanted.bbox is None else [float(degree) for degree in wanted.bbox],
+        "near": None if wanted.near is None else [float(degree) for degree in wanted.near],
         "before_at": None if before is None else before[0],
         "before_id": None if before is None else before[1],
         "limit": limit,

@@ -40,7 +40,7 @@ NEWEST_OF_JOB = (
  join (select distinct on (coalesce(scene_id, id)) id
          from constellation.runs
         where job_id = %(job_id)s
-        order by coalesce(scene_id, id), created_at desc, id desc) newest using (id)
+        order by coalesce(scene_id, id), created_at desc, id desc) newest on newest.id = r.id
  order by r.created_at, r.id
 """
 )

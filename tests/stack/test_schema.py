@@ -22,7 +22,3 @@ def test_preparing_twice_changes_nothing(database_url: str, database: Database) 
     prepare_database(database_url)
     row = database.fetch_one("select count(*) as versions from constellation.alembic_version")
     assert row == {"versions": 1}
-
-
-def test_nats(nats_url: str) -> None:
-    assert nats_url.startswith("nats://127.0.0.1:")

@@ -1,0 +1,64 @@
+"""Routes of scenes."""
+
+from typing import Annotated
+
+from constellation_pipelines.imagery.describe import describe_scene
+from fastapi import APIRouter, Path, Query, Response
+
+from api.deps import DatabasePart, SettingsPart
+from api.schemas.base import NO_CONTROLS
+from api.schemas.scene import SceneDetail, ScenePage, SceneReply, SceneRequest
+from constellation_pipelines.imagery.roots import resolve_scene_path
+from constellation_pipelines.store import scenes
+
+router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Register a scene",
+    responses={200: {"model": SceneDetail, "description": "It was registered already."}},
+)
+def add_scene(
+    request: SceneRequest, response: Response, database: DatabasePart, settings: SettingsPart
+) -> SceneDetail:
+    """Read a raster's header and register it. The raster stays where it is."""
+    path = resolve_scene_path(request.path, settings.allowed_scene_roots)
+    described = describe_scene(
+        path,
+        bands=request.bands,
+        scale=request.scale,
+        offset=request.offset,
+        key=request.key,
+    )
+    with database.transaction() as connection:
+        scene, is_new = scenes.add(connection, described)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"{router.prefix}/{scene.key}"
+    return SceneDetail.of(scene)
+
+
+@router.get("", summary="List scenes")
+def list_scenes(
+    database: DatabasePart,
+    cursor: Annotated[str | None, Query(max_length=500, pattern=NO_CONTROLS)] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> ScenePage:
+    """Registered scenes by key."""
+    with database.transaction() as connection:
+        found = scenes.list_page(connection, after=cursor, limit=limit + 1)
+    page = found[:limit]
+    return ScenePage(
+        items=[SceneReply.of(scene) for scene in page],
+        next=page[-1].key if len(found) > limit else None,
+    )
+
+
+@router.get("/{reference}", summary="Show a scene")
+def show_scene(
+    reference: Annotated[str, Path(max_length=300, pattern=NO_CONTROLS)], database: DatabasePart
+) -> SceneDetail:
+    """A scene by key or id, with its STAC Item."""
+    with database.transaction() as connection:
+        return SceneDetail.of(scenes.find(connection, reference))

@@ -1,0 +1,126 @@
+"""Training of the land cover model that comes with Constellation."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from constellation_pipelines.domain.card import VERSION
+from constellation_pipelines.domain.errors import ConstellationError, InvalidInput
+from constellation_pipelines.domain.model import Model
+from constellation_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from constellation_pipelines.inference.train import EpochReport, Trained
+
+KEY = dg.AssetKey(["training", "eurosat_landcover"])
+MODEL = "eurosat-landcover"
+EPOCHS = 16
+SEED = 17
+
+
+class TrainingConfig(dg.Config):
+    """What to train on, for how long, and where the package goes."""
+
+    data: str = Field(
+        default="", description="EuroSAT zip. Empty: what CONSTELLATION_TRAINING_DATA names."
+    )
+    epochs: int = Field(default=EPOCHS, ge=1, le=1000, description="Passes over the chips.")
+    seed: int = Field(default=SEED, ge=0, description="Seed of weights, order and augmentation.")
+    version: str = Field(
+        default="",
+        description="Version of the package in the models folder, which must be new. Empty: the "
+        "package goes to `training/` in the data directory and no model changes.",
+    )
+
+
+@dg.asset(
+    key=KEY,
+    group_name="training",
+    kinds={"pytorch", "safetensors"},
+    description="The land cover model, trained from random weights on the EuroSAT chips: a model "
+    "package of card and weights. Takes about a quarter of an hour on two processor cores.",
+)
+def eurosat_landcover_training(
+    context: dg.AssetExecutionContext, config: TrainingConfig
+) -> dg.MaterializeResult[Any]:
+    """Train, measure on the validation split, write the package."""
+    from constellation_pipelines.inference.eurosat_package import train_package
+    from constellation_pipelines.inference.train import TrainingPlan
+
+    settings = Settings()
+
+    def report(epoch: "EpochReport") -> None:
+        context.log.info(describe_epoch(epoch))
+
+    try:
+        version, folder = destination(config.version, settings, context.run.run_id)
+        model, trained = train_package(
+            archive(config.data, settings),
+            folder,
+            version=version,
+            plan=TrainingPlan(epochs=config.epochs, seed=config.seed),
+            progress=report,
+        )
+    except ConstellationError as error:
+        raise dg.Failure(error.message, allow_retries=False) from None
+    return dg.MaterializeResult(
+        metadata=metadata(model, trained), data_version=dg.DataVersion(model.digest[:12])
+    )
+
+
+def archive(named: str, settings: Settings) -> Path:
+    """The EuroSAT zip to use. Raises InvalidInput when none is named or it is not there."""
+    path = Path(named) if named else settings.training_data
+    if path is None:
+        raise InvalidInput(
+            "no training data: give `data` in the run's config or set CONSTELLATION_TRAINING_DATA "
+            "to the EuroSAT zip",
+            field="data",
+        )
+    if not path.is_file():
+        raise InvalidInput(f"there is no training data at {path}", field="data")
+    return path
+
+
+def destination(version: str, settings: Settings, run_id: str) -> tuple[str, Path]:
+    """Version and folder of the package to write."""
+    if not version:
+        return f"draft-{run_id[:8]}", settings.data_dir / "training" / MODEL / run_id
+    if not VERSION.fullmatch(version):
+        raise InvalidInput("a version is letters, digits, dots and hyphens", field="version")
+    return version, settings.models_dir / MODEL / version
+
+
+def describe_epoch(epoch: "EpochReport") -> str:
+    """An epoch in one line."""
+    return (
+        f"epoch {epoch.epoch} of {epoch.epochs}: loss {epoch.loss:.3f}, "
+        f"validation accuracy {epoch.accuracy:.2%}, {epoch.elapsed_s:.0f} s"
+    )
+
+
+def metadata(model: Model, trained: "Trained") -> dict[str, Any]:
+    """What Dagster's UI shows of a training."""
+    names = [found.name for found in model.card.classes]
+    lines = [
+        f"| {name} | {recall:.2%} | {' | '.join(str(count) for count in row)} |"
+        for name, recall, row in zip(names, trained.recall, trained.confusion, strict=True)
+    ]
+    head = f"| true class | recall | {' | '.join(names)} |"
+    table = "\n".join([head, "|" + " --- |" * (len(names) + 2), *lines])
+    return {
+        "accuracy": trained.accuracy,
+        "confusion": dg.MetadataValue.md(table),
+        "training_chips": trained.training_chips,
+        "validation_chips": trained.validation_chips,
+        "epochs": trained.plan.epochs,
+        "seed": trained.plan.seed,
+        "training_s": trained.elapsed_s,
+        "hardware": trained.device,
+        "model": model.card.reference,
+        "digest": model.digest,
+        "weights_sha256": model.card.weights_sha256,
+        "package": dg.MetadataValue.path(model.folder),
+    }

@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, figures beside a peer and beside the physical limit."""

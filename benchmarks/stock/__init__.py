@@ -1,0 +1,1 @@
+"""The peer: Dagster as it comes."""

@@ -1,0 +1,104 @@
+"""How commands talk to the API."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+from constellation_pipelines.domain.errors import (
+    ConstellationError,
+    InvalidInput,
+    NotFound,
+    ServiceUnavailable,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+TIMEOUT_S = 60.0
+NO_STACK = "no running stack found: start one with `constellation up`"
+
+
+class Client:
+    """Calls of the API at `url`. What it refuses is raised as ConstellationError."""
+
+    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The reply to GET; parameters that are None are left out."""
+        wanted = {name: value for name, value in params.items() if value is not None}
+        return self._call("GET", path, params=wanted)
+
+    def post(self, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Any:
+        """The reply to POST."""
+        return self._call("POST", path, json=body, headers=headers)
+
+    def pages(self, path: str, *, most: int, **params: Any) -> Iterator[Any]:
+        """Items of a list, page by page, up to `most`."""
+        cursor = None
+        while most > 0:
+            page = self.get(path, cursor=cursor, limit=min(most, 500), **params)
+            yield from page["items"][:most]
+            most -= len(page["items"])
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        import httpx
+
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.InvalidURL as error:
+            raise InvalidInput(f"{self.url} is not a URL of an API") from error
+        except httpx.TimeoutException as error:
+            raise ServiceUnavailable(f"the API at {self.url} took too long to answer") from error
+        except httpx.TransportError as error:
+            raise ServiceUnavailable(
+                f"the API at {self.url} does not answer: `constellation status` tells what is up"
+            ) from error
+        return reply_of(response, self.url)
+
+
+def reply_of(response: "httpx.Response", url: str) -> Any:
+    """The JSON of a reply. Raises ConstellationError with the reason of a refusal."""
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        body = None
+    if response.is_success and body is not None:
+        return body
+    if isinstance(body, dict) and "detail" in body:
+        kind = {404: NotFound, 503: ServiceUnavailable}.get(
+            response.status_code, ConstellationError
+        )
+        raise kind(str(body["detail"]))
+    raise ConstellationError(
+        f"{url} answered {response.status_code} in a form that is not Constellation's API"
+    )
+
+
+def connect() -> Client:
+    """A client of the API named in the settings, else of the running stack's."""
+    from constellation_pipelines.commands.stack import load_settings
+    from constellation_pipelines.stack.attach import attached
+
+    url = attached(load_settings()).api_url
+    if url is None:
+        raise ServiceUnavailable(NO_STACK)
+    return Client(url)
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path."""
+    return quote(text, safe="")

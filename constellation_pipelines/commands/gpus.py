@@ -1,0 +1,45 @@
+"""`constellation gpus`: the GPUs and who holds them."""
+
+from typing import Any
+
+import typer
+
+from constellation_pipelines.commands.client import connect
+from constellation_pipelines.commands.output import JsonFlag, print_json, print_table
+
+app = typer.Typer()
+
+
+@app.command()
+def gpus(as_json: JsonFlag = False) -> None:
+    """List GPUs, simulated ones too, and which job holds each."""
+    with connect() as client:
+        found = client.get("/gpus")["items"]
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("HOST", "#", "GPU", "MEMORY MB", "SIMULATED", "STATE", "JOB"),
+        [
+            (
+                gpu["host"],
+                gpu["index"],
+                gpu["name"],
+                gpu["total_mem_mb"],
+                gpu["simulated"],
+                state_of(gpu),
+                gpu["held_by"] and gpu["held_by"]["job_id"],
+            )
+            for gpu in found
+        ],
+        empty="no GPU was ever seen: is a worker running? `constellation status` tells",
+    )
+
+
+def state_of(gpu: dict[str, Any]) -> str:
+    """What a GPU does now, in one word."""
+    if not gpu["online"]:
+        return "away"
+    if gpu["held_by"]:
+        return "busy"
+    return "free" if gpu["engine_ready"] else "starting"

@@ -1,0 +1,242 @@
+"""`constellation jobs`: submit and follow jobs."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from constellation_pipelines.commands.client import connect, segment
+from constellation_pipelines.commands.follow import follow, outcome_of
+from constellation_pipelines.commands.output import (
+    JsonFlag,
+    moment,
+    print_facts,
+    print_json,
+    print_table,
+)
+from constellation_pipelines.domain.errors import ConstellationError, InvalidInput
+
+app = typer.Typer()
+
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="name@version, or a name.")]
+SceneOption = Annotated[
+    list[str], typer.Option("--scene", "-s", help="A scene's key or id; give it once per scene.")
+]
+AoiOption = Annotated[
+    Path | None, typer.Option("--aoi", help="GeoJSON file: run only tiles that touch its area.")
+]
+GsdOption = Annotated[
+    bool, typer.Option("--accept-gsd-mismatch", help="Run scenes of an unsuitable pixel size.")
+]
+NoReuseOption = Annotated[
+    bool, typer.Option("--no-reuse", help="Compute tiles again that have a valid result.")
+]
+JobArgument = Annotated[str, typer.Argument(help="A job's id.")]
+
+
+@app.command()
+def submit(
+    model: ModelOption,
+    scene: SceneOption,
+    aoi: AoiOption = None,
+    name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")] = 0,
+    accept_gsd_mismatch: GsdOption = False,
+    no_reuse: NoReuseOption = False,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Submit a job. With --wait the exit code is 0 only when it completes."""
+    from uuid import uuid4
+
+    request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse)
+    request |= {"priority": priority} | ({} if name is None else {"name": name})
+    with connect() as client:
+        job = client.post("/jobs", request, headers={"Idempotency-Key": uuid4().hex})
+        if wait:
+            job = follow(client, job["id"], quiet=as_json)
+    if as_json:
+        print_json(job)
+    elif not wait:
+        tiles = job["tiles_planned"] - job["tiles_reused"]
+        typer.echo(f"submitted {job['id']}: {tiles} tiles to run, {job['tiles_reused']} reused")
+    if wait:
+        end_as(job)
+
+
+@app.command()
+def quote(
+    model: ModelOption,
+    scene: SceneOption,
+    aoi: AoiOption = None,
+    accept_gsd_mismatch: GsdOption = False,
+    no_reuse: NoReuseOption = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a job and count its tiles without submitting it."""
+    request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse)
+    with connect() as client:
+        found = client.post("/jobs/quote", request)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("SCENE", "TILES", "REUSED", "GSD MISMATCH"),
+        [
+            (part["scene"], part["tiles_planned"], part["tiles_reused"], part["gsd_mismatch"])
+            for part in found["scenes"]
+        ],
+        empty="",
+    )
+    typer.echo(f"{found['model']}: {found['tiles_to_run']} tiles to run")
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only jobs of this name@version.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """List jobs, newest first."""
+    states = [one.upper() for one in state] if state else None
+    with connect() as client:
+        found = list(client.pages("/jobs", most=limit, state=states, model=model))
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("JOB", "NAME", "STATE", "TILES", "FAILED", "KM2", "SUBMITTED"),
+        [
+            (
+                job["id"],
+                job["name"],
+                job["state"],
+                f"{done(job)}/{job['tiles_planned']}",
+                job["tiles_failed"],
+                job["area_km2"],
+                moment(job["created_at"]),
+            )
+            for job in found
+        ],
+        empty="no jobs",
+    )
+
+
+@app.command()
+def show(job_id: JobArgument, as_json: JsonFlag = False) -> None:
+    """Show a job and its runs."""
+    with connect() as client:
+        job = client.get(f"/jobs/{segment(job_id)}")
+    print_json(job) if as_json else print_job(job)
+
+
+@app.command()
+def watch(job_id: JobArgument, as_json: JsonFlag = False) -> None:
+    """Follow a job to its end. The exit code is 0 only when it completes."""
+    with connect() as client:
+        job = follow(client, job_id, quiet=as_json)
+    if as_json:
+        print_json(job)
+    end_as(job)
+
+
+@app.command()
+def cancel(job_id: JobArgument, as_json: JsonFlag = False) -> None:
+    """Cancel a job."""
+    with connect() as client:
+        job = client.post(f"/jobs/{segment(job_id)}/cancel")
+    print_json(job) if as_json else typer.echo(f"{job['id']} is {job['state']}{stopping(job)}")
+
+
+@app.command()
+def retry(job_id: JobArgument, as_json: JsonFlag = False) -> None:
+    """Run the scenes of a failed or cancelled job again that did not complete."""
+    with connect() as client:
+        job = client.post(f"/jobs/{segment(job_id)}/retry")
+    print_json(job) if as_json else typer.echo(f"{job['id']} is {job['state']} again")
+
+
+def request_of(
+    model: str, scenes: list[str], aoi: Path | None, accept_gsd_mismatch: bool, no_reuse: bool
+) -> dict[str, Any]:
+    """The body of a submission."""
+    return {
+        "model": model,
+        "scenes": scenes,
+        "aoi": None if aoi is None else read_aoi(aoi),
+        "accept_gsd_mismatch": accept_gsd_mismatch,
+        "reuse": not no_reuse,
+    }
+
+
+def read_aoi(path: Path) -> Any:
+    """The area in a GeoJSON file: its geometry, or that of its only feature."""
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not JSON: {error}") from error
+    if isinstance(found, dict) and found.get("type") == "FeatureCollection":
+        features = found.get("features")
+        if not isinstance(features, list) or len(features) != 1:
+            raise InvalidInput(f"{path} must have one feature: a job has one area")
+        found = features[0]
+    if isinstance(found, dict) and found.get("type") == "Feature":
+        found = found.get("geometry")
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{path} holds no GeoJSON Polygon or MultiPolygon")
+    return found
+
+
+def print_job(job: dict[str, Any]) -> None:
+    """A job and its runs, for people."""
+    print_facts(
+        {
+            "job": job["id"],
+            "name": job["name"],
+            "state": job["state"] + stopping(job),
+            "model": job["params"].get("model"),
+            "submitted": f"{moment(job['created_at'])} by {job['submitted_by']} ({job['origin']})",
+            "tiles": f"{done(job)} of {job['tiles_planned']}",
+            "failed tiles": job["tiles_failed"],
+            "area": f"{job['area_km2']:,.1f} km2",
+            "error": job["error"],
+        }
+    )
+    print_table(
+        ("RUN", "SCENE", "STATE", "TILES", "FAILED", "GPU", "SIMULATED", "ERROR"),
+        [
+            (
+                run["id"],
+                run["scene_key"],
+                run["state"],
+                f"{done(run)}/{run['tiles_planned']}",
+                run["tiles_failed"],
+                run["device_uuid"],
+                run["simulated"],
+                run["error"],
+            )
+            for run in job["runs"]
+        ],
+        empty="no runs yet",
+    )
+
+
+def done(item: dict[str, Any]) -> int:
+    """Tiles of a job or run that are through, reused ones included."""
+    return int(item["tiles_reused"] + item["tiles_completed"] + item["tiles_failed"])
+
+
+def stopping(job: dict[str, Any]) -> str:
+    """A word on runs that have not stopped yet."""
+    open_runs = sum(run["state"] == "CANCELLING" for run in job["runs"])
+    return f" ({open_runs} runs are stopping)" if open_runs else ""
+
+
+def end_as(job: dict[str, Any]) -> None:
+    """Raise ConstellationError unless the job completed."""
+    if job["state"] != "COMPLETED":
+        raise ConstellationError(outcome_of(job))

@@ -1,0 +1,1 @@
+"""The demonstration: real scenes through a real model, from one command."""

@@ -1,0 +1,193 @@
+"""What the bands of a raster are: from a caller, a STAC Item, the file's descriptions or colours."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from constellation_pipelines.domain.errors import SceneRefused
+from constellation_pipelines.domain.scene import Band
+from constellation_pipelines.imagery.stac import ItemBand, SideItem
+
+COMMON_NAMES = frozenset(
+    "pan coastal blue green green05 yellow red rededge rededge071 rededge075 rededge078 nir nir08 "
+    "nir09 cirrus swir16 swir22 lwir lwir11 lwir12".split()
+)
+SYNONYMS = {"swir1": "swir16", "swir2": "swir22", "grey": "pan", "panchromatic": "pan"}
+COLOURS = frozenset(("red", "green", "blue"))
+NAME = re.compile(r"[\w .:/()-]{1,64}")
+UNNAMED = ("", "-")
+
+# Names of bands mean nothing without the instrument: B4 is red on Landsat 8, near infrared on 7.
+SENTINEL_2 = {
+    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071",
+    "B06": "rededge075", "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09",
+    "B10": "cirrus", "B11": "swir16", "B12": "swir22",
+}  # fmt: skip
+LANDSAT_8 = {
+    "B1": "coastal", "B2": "blue", "B3": "green", "B4": "red", "B5": "nir08", "B6": "swir16",
+    "B7": "swir22", "B8": "pan", "B9": "cirrus", "B10": "lwir11", "B11": "lwir12",
+}  # fmt: skip
+LANDSAT_7 = {
+    "B1": "blue", "B2": "green", "B3": "red", "B4": "nir08", "B5": "swir16", "B6": "lwir",
+    "B7": "swir22", "B8": "pan",
+}  # fmt: skip
+PLATFORMS = {
+    "sentinel-2": SENTINEL_2,
+    "landsat-8": LANDSAT_8,
+    "landsat-9": LANDSAT_8,
+    "landsat-7": LANDSAT_7,
+    "landsat-5": LANDSAT_7,
+    "landsat-4": LANDSAT_7,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Scale and offset that a caller gives for all bands; None where he says nothing."""
+
+    scale: float | None = None
+    offset: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("offset", self.offset)):
+            if value is not None and not math.isfinite(value):
+                raise SceneRefused(f"the {name} must be a finite number", field=name)
+        if self.scale == 0:
+            raise SceneRefused("the scale must not be 0", field="scale")
+
+
+def describe_bands(
+    dataset: Any,
+    *,
+    names: Sequence[str] | None = None,
+    item: SideItem | None = None,
+    calibration: Calibration = Calibration(),  # noqa: B008 - frozen
+) -> tuple[Band, ...]:
+    """The bands of an open dataset in the file's order. `names` wins over all other sources.
+
+    Raises SceneRefused when names or Item do not fit the file.
+    """
+    bands = _from_file(dataset)
+    if item is not None and item.bands:
+        bands = _from_item(bands, item)
+    if names is not None:
+        bands = _from_names(bands, names)
+    _check_unique(bands)
+    return tuple(_calibrate(band, calibration) for band in bands)
+
+
+def _from_file(dataset: Any) -> list[Band]:
+    descriptions = [_clean(text) for text in dataset.descriptions]
+    commons = [_common_in(text) for text in descriptions]
+    if not any(commons):
+        commons = _colours(dataset)
+    bands = []
+    for index, dtype in enumerate(dataset.dtypes):
+        scale, offset = dataset.scales[index], dataset.offsets[index]
+        known = math.isfinite(scale) and scale != 0 and math.isfinite(offset)
+        # A driver reports 1 and 0 where the file says nothing.
+        told = known and (scale, offset) != (1.0, 0.0)
+        name = descriptions[index] or commons[index] or f"band {index + 1}"
+        bands.append(
+            Band(
+                index=index + 1,
+                name=name,
+                common_name=commons[index],
+                dtype=str(dtype),
+                scale=float(scale) if told else None,
+                offset=float(offset) if told else None,
+            )
+        )
+    return bands
+
+
+def _colours(dataset: Any) -> list[str | None]:
+    try:
+        names = [interpretation.name for interpretation in dataset.colorinterp]
+    except ValueError:  # an interpretation newer than the library
+        return [None] * dataset.count
+    return [name if name in COLOURS else None for name in names]
+
+
+def _from_item(bands: list[Band], item: SideItem) -> list[Band]:
+    if len(item.bands) != len(bands):
+        raise SceneRefused(
+            f"{item.file_name} beside the raster describes {len(item.bands)} bands, the raster has "
+            f"{len(bands)}: correct the Item, or remove it and name the bands with --bands"
+        )
+    platform = _platform(item.platform)
+    return [
+        replace(
+            band,
+            name=told.name or band.name,
+            common_name=_common_of(told, platform) or (None if told.name else band.common_name),
+            scale=band.scale if told.scale is None else told.scale,
+            offset=band.offset if told.scale is None else told.offset,
+        )
+        for band, told in zip(bands, item.bands, strict=True)
+    ]
+
+
+def _common_of(told: ItemBand, platform: Mapping[str, str]) -> str | None:
+    return told.common_name or platform.get((told.name or "").upper())
+
+
+def _platform(name: str | None) -> Mapping[str, str]:
+    text = (name or "").lower()
+    found = (bands for prefix, bands in PLATFORMS.items() if text.startswith(prefix))
+    return next(found, {})
+
+
+def _from_names(bands: list[Band], names: Sequence[str]) -> list[Band]:
+    if len(names) != len(bands):
+        raise SceneRefused(
+            f"{len(names)} band names for a raster of {len(bands)} bands: name each band in the "
+            "order of the file, '-' for one without a name",
+            field="bands",
+        )
+    return [_named(band, name.strip()) for band, name in zip(bands, names, strict=True)]
+
+
+def _named(band: Band, name: str) -> Band:
+    if name in UNNAMED:
+        return replace(band, common_name=None)
+    if not NAME.fullmatch(name):
+        raise SceneRefused(
+            "a band's name must have 1 to 64 letters, digits or . : / ( ) - _", field="bands"
+        )
+    lower = name.lower()
+    common = SYNONYMS.get(lower, lower)
+    return replace(band, name=name, common_name=common if common in COMMON_NAMES else None)
+
+
+def _check_unique(bands: Sequence[Band]) -> None:
+    commons = [band.common_name for band in bands if band.common_name]
+    twice = sorted({name for name in commons if commons.count(name) > 1})
+    if twice:
+        raise SceneRefused(
+            f"more than one band is called {', '.join(twice)}: name the bands with --bands",
+            field="bands",
+        )
+
+
+def _calibrate(band: Band, given: Calibration) -> Band:
+    if given.scale is None and given.offset is None:
+        return band
+    scale = given.scale if given.scale is not None else (band.scale or 1.0)
+    offset = given.offset if given.offset is not None else (band.offset or 0.0)
+    return replace(band, scale=scale, offset=offset)
+
+
+def _common_in(description: str) -> str | None:
+    """The one common name among the words of a description such as "B04 red"."""
+    words = re.findall(r"[a-z0-9]+", description.lower())
+    found = {SYNONYMS.get(word, word) for word in words} & COMMON_NAMES
+    return found.pop() if len(found) == 1 else None
+
+
+def _clean(text: str | None) -> str:
+    """A description without what could forge lines or colours where it is printed."""
+    printable = "".join(c for c in (text or "")[:200] if c.isprintable())
+    return printable.strip()[:64]

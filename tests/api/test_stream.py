@@ -1,0 +1,251 @@
+"""The WebSocket of events: live, resumed, and through outages."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from constellation_pipelines.stack.nats import EmbeddedNats
+from constellation_pipelines.store import events
+from constellation_pipelines.store.database import Database
+from tests.api.service import Service, relaying, serving
+
+
+@pytest.fixture(scope="module", autouse=True)
+def relay(service: Service, module_database_url: str, nats_url: str) -> Iterator[None]:
+    with relaying(module_database_url, nats_url):
+        yield
+
+
+def emit(database: Database, job: UUID, first: int, count: int = 1, size: int = 0) -> None:
+    """Events with payload n = first, first + 1, ..., in one transaction."""
+    with database.transaction() as connection:
+        for n in range(first, first + count):
+            payload = {"n": n, "filler": "x" * size} if size else {"n": n}
+            events.emit(connection, "job.noted", job, None, payload)
+
+
+@contextmanager
+def listening(service: Service, **params: Any) -> Iterator[ClientConnection]:
+    query = "&".join(f"{name}={value}" for name, value in params.items())
+    # Without a limit on what is queued here, closing need not wait for messages nobody will read.
+    url = f"{service.websocket_url}?{query}"
+    with connect(url, compression=None, max_queue=None) as socket:
+        yield socket
+
+
+def take(socket: ClientConnection, count: int) -> list[dict[str, Any]]:
+    return [json.loads(socket.recv(timeout=15)) for _ in range(count)]
+
+
+def numbers(found: list[dict[str, Any]]) -> list[int]:
+    return [event["payload"]["n"] for event in found]
+
+
+def last_id(service: Service) -> int:
+    row = service.database.fetch_one("select max(id) as id from constellation.events")
+    assert row is not None
+    return int(row["id"] or 0)
+
+
+# ---- live ----
+
+
+def test_an_event_reaches_a_socket_in_the_form_of_the_contract(service: Service) -> None:
+    job = uuid4()
+    with listening(service, job_id=job, after=0) as socket:
+        emit(service.database, job, 7)
+        (event,) = take(socket, 1)
+    assert set(event) == {"id", "type", "at", "job_id", "run_id", "payload"}
+    assert (event["type"], event["job_id"], event["run_id"]) == ("job.noted", str(job), None)
+    assert event["payload"] == {"n": 7}
+    assert event["id"] == last_id(service)
+
+
+def test_a_socket_of_one_job_gets_nothing_of_another(service: Service) -> None:
+    mine, other = uuid4(), uuid4()
+    with listening(service, job_id=mine, after=0) as socket:
+        emit(service.database, other, 0, 5)
+        emit(service.database, mine, 1)
+        assert numbers(take(socket, 1)) == [1]
+
+
+def test_a_socket_without_a_job_gets_all_of_them(service: Service) -> None:
+    jobs = [uuid4(), uuid4()]
+    with listening(service) as socket:
+        socket.ping().wait(5)
+        for job in jobs:
+            emit(service.database, job, 0)
+        missing = {str(job) for job in jobs}
+        while missing:
+            missing -= {event["job_id"] for event in take(socket, 1)}
+
+
+def test_without_an_id_a_socket_gets_only_what_is_new(service: Service) -> None:
+    job = uuid4()
+    emit(service.database, job, 0, 3)
+    with listening(service, job_id=job, after=0) as early:
+        take(early, 3)  # so the relay is through with them
+        with listening(service, job_id=job) as socket:
+            socket.ping().wait(5)
+            emit(service.database, job, 3)
+            assert numbers(take(socket, 1)) == [3]
+
+
+# ---- resume ----
+
+
+def test_a_resumed_socket_sees_no_gap_and_no_double(service: Service) -> None:
+    """Reconnects again and again while events are written; each connection takes a few."""
+    job, total = uuid4(), 1500
+
+    def write() -> None:
+        for first in range(0, total, 10):
+            emit(service.database, job, first, 10)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    found: list[dict[str, Any]] = []
+    after = 0
+    while len(found) < total:
+        with listening(service, job_id=job, after=after) as socket:
+            found += take(socket, min(130, total - len(found)))
+        after = found[-1]["id"]
+    writer.join()
+    assert numbers(found) == list(range(total))
+
+
+def test_a_resumed_socket_of_all_jobs_sees_every_event_once(service: Service) -> None:
+    """Four jobs commit side by side, so that ids come in another order than they were taken."""
+    jobs, each = [uuid4() for _ in range(4)], 200
+    total = each * len(jobs)
+
+    def write(job: UUID) -> None:
+        for first in range(0, each, 5):
+            emit(service.database, job, first, 5)
+
+    writers = [threading.Thread(target=write, args=(job,)) for job in jobs]
+    found: list[tuple[str, int]] = []
+    with listening(service) as first_socket:
+        first_socket.ping().wait(5)
+        for writer in writers:
+            writer.start()
+        event = take(first_socket, 1)[0]
+        while event["job_id"] not in map(str, jobs):  # of the test before
+            event = take(first_socket, 1)[0]
+    found.append((event["job_id"], event["payload"]["n"]))
+    while len(found) < total:
+        with listening(service, after=event["id"]) as socket:
+            for event in take(socket, min(90, total - len(found))):
+                found.append((event["job_id"], event["payload"]["n"]))
+    for writer in writers:
+        writer.join()
+    for job in jobs:
+        assert [n for of_job, n in found if of_job == str(job)] == list(range(each))
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("job_id=5", "job_id must be a UUID"),
+        ("job_id=", "job_id must be a UUID"),
+        ("after=-1", "after must be the id of an event"),
+        ("after=1e3", "after must be the id of an event"),
+        ("after=%D9%A3", "after must be the id of an event"),
+        ("after=99999999999999999999", "after must be the id of an event"),
+        ("after=9223372036854775808", "after must be the id of an event"),
+        ("after=1;drop%20table%20x", "after must be the id of an event"),
+        ("topic=all", "unknown parameter 'topic'"),
+    ],
+)
+def test_wrong_parameters_close_the_socket_with_the_reason(
+    service: Service, query: str, reason: str
+) -> None:
+    with connect(f"{service.websocket_url}?{query}") as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=5)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert closed.value.rcvd.reason.startswith(reason)
+
+
+def test_what_a_client_sends_is_ignored(service: Service) -> None:
+    job = uuid4()
+    with listening(service, job_id=job, after=0) as socket:
+        socket.send("[" * 10_000)
+        socket.send(b"\x00\xff")
+        emit(service.database, job, 1)
+        assert numbers(take(socket, 1)) == [1]
+
+
+def test_a_reader_that_is_too_slow_is_closed_and_can_resume(service: Service) -> None:
+    job, total = uuid4(), 3000
+    with connect(f"{service.websocket_url}?job_id={job}", compression=None, max_queue=1) as socket:
+        socket.ping().wait(5)
+        for first in range(0, total, 100):
+            emit(service.database, job, first, 100, size=10_000)
+        with listening(service, job_id=job, after=0) as other:
+            assert numbers(take(other, total)) == list(range(total))  # nobody else waits for it
+        found: list[dict[str, Any]] = []
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                found += take(socket, 1)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1013
+    assert numbers(found) == list(range(len(found)))
+    assert len(found) < total
+    with listening(service, job_id=job, after=found[-1]["id"]) as socket:
+        assert numbers(take(socket, total - len(found))) == list(range(len(found), total))
+
+
+# ---- outages ----
+
+
+def test_sockets_live_through_a_nats_outage(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """While NATS is away events come from Postgres; after it none is missing and none comes twice."""
+    folder = tmp_path_factory.mktemp("outage")
+    server = EmbeddedNats(folder / "nats")
+    job = uuid4()
+    try:
+        with (
+            server,
+            serving(module_database_url, server.url, folder) as service,
+            relaying(module_database_url, server.url),
+            listening(service, job_id=job, after=0) as socket,
+        ):
+            emit(service.database, job, 0, 20)
+            assert numbers(take(socket, 20)) == list(range(20))
+            server.stop()
+            emit(service.database, job, 20, 20)
+            assert numbers(take(socket, 20)) == list(range(20, 40))
+            server.start()
+            for first in range(40, 100, 10):
+                emit(service.database, job, first, 10)
+            assert numbers(take(socket, 60)) == list(range(40, 100))
+            emit(service.database, job, 100)
+            assert numbers(take(socket, 1)) == [100]
+    finally:
+        server.remove()
+
+
+def test_without_nats_events_still_come_from_postgres(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    job = uuid4()
+    with (
+        serving(module_database_url, None, tmp_path_factory.mktemp("bare")) as service,
+        listening(service, job_id=job, after=0) as socket,
+    ):
+        emit(service.database, job, 0, 3)
+        assert numbers(take(socket, 3)) == [0, 1, 2]

@@ -1,0 +1,85 @@
+"""The network as an engine holds it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch  # noqa: TID253 - what is tested is torch
+from safetensors.torch import load_file, save_file
+
+from constellation_pipelines.domain.errors import ModelRefused
+from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.scene import Band
+from constellation_pipelines.inference import eurosat
+from constellation_pipelines.inference.network import Network, fold_batch_norms, load_module
+from constellation_pipelines.inference.normalise import Normaliser
+from tests.inference.conftest import PACKAGE
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def chips(sample_data: Path, model: Model) -> torch.Tensor:
+    """Real chips, each in four rotations, normalised."""
+    files = sorted((sample_data / "chips").glob("*/*.jpg"))
+    with pytest.warns(match="no geotransform"):
+        pixels = np.stack([eurosat.decode(path.read_bytes()) for path in files])
+    turned = np.concatenate([np.rot90(pixels, k, (2, 3)) for k in range(4)])
+    bands = tuple(Band(i, name, name, "uint8") for i, name in enumerate(model.card.bands, 1))
+    return Normaliser(model.card, bands, CPU)(torch.from_numpy(turned.copy()), None)
+
+
+def test_folding_batch_norms_changes_no_score(model: Model, chips: torch.Tensor) -> None:
+    eager = load_module(PACKAGE, model.card)
+    folded = fold_batch_norms(eager)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
+    with torch.inference_mode():
+        assert torch.allclose(eager(chips), folded(chips), atol=1e-3)
+
+
+def test_the_fast_network_agrees_with_the_plain_one_on_999_of_1000_chips(
+    model: Model, network: Network, chips: torch.Tensor
+) -> None:
+    with torch.inference_mode():
+        plain = load_module(PACKAGE, model.card)(chips).argmax(1).numpy()
+    fast, _ = network.classify(chips)
+    assert len(fast) == 200
+    assert (fast == plain).mean() >= 0.999
+
+
+def test_probabilities_are_those_of_the_best_class(network: Network, chips: torch.Tensor) -> None:
+    _, probability = network.classify(chips)
+    assert ((probability > 0.1) & (probability <= 1)).all()
+
+
+def drop_a_tensor(weights: dict[str, torch.Tensor]) -> None:
+    del weights["head.weight"]
+
+
+def change_a_shape(weights: dict[str, torch.Tensor]) -> None:
+    weights["head.weight"] = torch.zeros(11, 256)
+
+
+def put_in_nan(weights: dict[str, torch.Tensor]) -> None:
+    weights["head.bias"][0] = torch.nan
+
+
+@pytest.mark.parametrize("spoil", [drop_a_tensor, change_a_shape, put_in_nan])
+def test_weights_that_do_not_suit_the_card_are_refused(
+    tmp_path: Path, model: Model, spoil: Callable[[dict[str, torch.Tensor]], None]
+) -> None:
+    weights = load_file(PACKAGE / model.card.weights_file)
+    spoil(weights)
+    save_file(weights, tmp_path / model.card.weights_file)
+    with pytest.raises(ModelRefused, match="weights"):
+        load_module(tmp_path, model.card)
+
+
+@pytest.mark.parametrize("change", [{"bands": 4}, {"classes": 9}, {"width": 64}, {"depth": 1}])
+def test_options_that_contradict_the_card_are_refused(model: Model, change: dict[str, Any]) -> None:
+    options = {**model.card.architecture_options, **change}
+    with pytest.raises(ModelRefused):
+        load_module(PACKAGE, replace(model.card, architecture_options=options))

@@ -1,0 +1,163 @@
+"""Tiles are written once, under a live lease, together with their counts and events."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+import shapely
+
+from constellation_pipelines.domain.errors import LeaseLost
+from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.domain.states import TileState
+from constellation_pipelines.domain.tile import TileResult, tile_digest
+from constellation_pipelines.domain.window import Window
+from constellation_pipelines.store import coverage, queue, tiles
+from constellation_pipelines.store.database import Database
+from tests.store.test_queue import claimed, run, worker
+
+BOX = "MULTIPOLYGON(((0 0, 1 0, 1 1, 0 1, 0 0)))"
+LEFT, RIGHT = Window(0, 0, 512, 512), Window(0, 512, 512, 512)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A claimed run of a scene and a model."""
+
+    lease: queue.Lease
+    scene_id: UUID
+    model_id: UUID
+
+
+def work(database: Database, scene_id: UUID | None = None, model_id: UUID | None = None) -> Work:
+    scene_id, model_id = scene_id or new_scene(database), model_id or new_model(database)
+    run_id = run(database)
+    database.execute(
+        "update constellation.runs set scene_id = %s, model_id = %s, tiles_planned = 2 "
+        "where id = %s",
+        (scene_id, model_id, run_id),
+    )
+    return Work(claimed(database, worker(database)).lease, scene_id, model_id)
+
+
+def new_scene(database: Database) -> UUID:
+    scene_id = new_id()
+    database.execute(
+        "insert into constellation.scenes "
+        "(id, key, uri, digest, grid, bands, gsd_m, footprint, area_km2, item) "
+        "values (%s, %s, '/s.tif', %s, '{}', '[]', 10, %s, 12000, '{}')",
+        (scene_id, str(scene_id), str(scene_id), BOX),
+    )
+    return scene_id
+
+
+def new_model(database: Database) -> UUID:
+    model_id = new_id()
+    database.execute(
+        "insert into constellation.models (id, name, version, digest, folder, document) "
+        "values (%s, %s, '1', 'd', '/m', '{}')",
+        (model_id, str(model_id)),
+    )
+    return model_id
+
+
+def row(
+    window: Window, *, error: str | None = None, counts: dict[int, int] | None = None
+) -> tiles.TileRow:
+    west = window.col_off_px / 1024
+    footprint = shapely.MultiPolygon([shapely.box(west, 0, west + 0.5, 0.5)])
+    result = TileResult(
+        window=window,
+        state=TileState.FAILED if error else TileState.COMPLETED,
+        class_counts={} if error else counts or {3: 60, 1: 4},
+        confidence=None if error else 0.9,
+        valid_fraction=0.0 if error else 1.0,
+        error=error,
+    )
+    mercator = shapely.transform(footprint, lambda xy: xy * 111_319.49)
+    digest = tile_digest("scene", "model", window)
+    return tiles.TileRow(digest, result, footprint, mercator, 3077.0, gsd_mismatch=False)
+
+
+def commit(database: Database, lease: queue.Lease, *rows: tiles.TileRow) -> tiles.Progress:
+    with database.transaction() as connection:
+        return tiles.commit(connection, lease, rows)
+
+
+def test_counts_and_events_are_committed_with_the_tiles(database: Database) -> None:
+    lease = work(database).lease
+    commit(database, lease, row(LEFT))
+    progress = commit(database, lease, row(RIGHT, error="block cannot be read"))
+    assert progress == tiles.Progress(planned=2, reused=0, completed=1, failed=1)
+    events = database.fetch_all(
+        "select type, payload from constellation.events where type like 'tile.%' order by id"
+    )
+    assert [event["type"] for event in events] == ["tile.completed", "tile.failed"]
+    assert events[0]["payload"]["top_class"] == 3
+    assert events[0]["payload"]["bbox"] == [0, 0, 0.5, 0.5]
+    assert events[1]["payload"]["error"] == "block cannot be read"
+    assert events[1]["payload"]["tiles_done"] == 2
+
+
+def test_the_same_tile_twice_is_one_row(database: Database) -> None:
+    lease = work(database).lease
+    commit(database, lease, row(LEFT), row(RIGHT))
+    assert commit(database, lease, row(LEFT), row(RIGHT)).completed == 2
+    with database.transaction() as connection:
+        written = tiles.of_run(connection, lease.run_id)
+    assert [tile["col_off_px"] for tile in written] == [0, 512]
+
+
+def test_a_writer_without_its_lease_changes_nothing(database: Database) -> None:
+    lease = work(database).lease
+    stale = queue.Lease(lease.run_id, lease.fence - 1)
+    with pytest.raises(LeaseLost):
+        commit(database, stale, row(LEFT))
+    counts = database.fetch_one("select count(*) as tiles from constellation.tiles")
+    assert counts == {"tiles": 0}
+
+
+def test_a_failed_tile_is_replaced_by_a_good_one_but_not_the_other_way(database: Database) -> None:
+    lease = work(database).lease
+    commit(database, lease, row(LEFT, error="unreadable"))
+    assert commit(database, lease, row(LEFT)).completed == 1
+    assert commit(database, lease, row(LEFT, error="unreadable")) == tiles.Progress(2, 0, 1, 0)
+
+
+def test_a_number_that_is_none_never_reaches_the_table(database: Database) -> None:
+    lease = work(database).lease
+    bad = row(LEFT)
+    with pytest.raises(Exception, match="check constraint"):
+        commit(
+            database,
+            lease,
+            tiles.TileRow(
+                bad.digest,
+                bad.result,
+                bad.footprint,
+                bad.mercator,
+                float("nan"),
+                gsd_mismatch=False,
+            ),
+        )
+
+
+def test_valid_tiles_name_the_run_that_wrote_them(database: Database) -> None:
+    lease = work(database).lease
+    good, failed = row(LEFT), row(RIGHT, error="unreadable")
+    commit(database, lease, good, failed)
+    with database.transaction() as connection:
+        assert tiles.valid(connection, [good.digest, failed.digest]) == {good.digest: lease.run_id}
+
+
+def test_coverage_counts_each_valid_tile_once(database: Database) -> None:
+    done = work(database)
+    commit(database, done.lease, row(LEFT), row(RIGHT, error="unreadable"))
+    for _ in range(2):
+        with database.transaction() as connection:
+            coverage.refresh(connection, model_id=done.model_id, scene_id=done.scene_id)
+    cells = database.fetch_all("select tiles, top_class from constellation.coverage_cells")
+    assert cells == [{"tiles": 1, "top_class": 3}]
+    with database.transaction() as connection:
+        summary = coverage.of_scene(connection, model_id=done.model_id, scene_id=done.scene_id)
+    assert summary["tiles"] == 1
+    assert summary["area_km2"] == pytest.approx(3077)
