@@ -5,9 +5,14 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 FOLDER = Path(__file__).parent.parent / "web" / "out"
+
+KEEP = "public, max-age=31536000, immutable"
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -28,10 +33,23 @@ PAGE = """<!doctype html>
 """
 
 
+class Dashboard(StaticFiles):
+    """The built pages. What is missing under /api/ is a problem, not a page."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, or the page of what is missing. Only files named by their content are kept."""
+        if scope["path"].startswith("/api/"):
+            raise HTTPException(404 if scope["method"] in ("GET", "HEAD") else 405)
+        response = await super().get_response(path, scope)
+        named_by_content = path.startswith("_next/static/") and response.status_code < 400
+        response.headers["Cache-Control"] = KEEP if named_by_content else "no-cache"
+        return response
+
+
 def mount(app: FastAPI, *, folder: Path = FOLDER, dagster_url: str | None = None) -> None:
-    """Serve the dashboard. Call it last: it takes every path that is left."""
+    """Serve the dashboard. Call it last: it takes every path that is left, but those of the API."""
     if (folder / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=folder, html=True), name="dashboard")
+        app.mount("/", Dashboard(directory=folder, html=True), name="dashboard")
         return
     text = page(dagster_url)
 

@@ -92,7 +92,12 @@ def on_http(request: Request, error: Exception) -> ProblemResponse:
     """No such route, method not allowed, a body that is no JSON."""
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).name.lower()
-    return problem(error.status_code, code, str(error.detail), headers=dict(error.headers or {}))
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = "there is nothing at this path; /docs shows what there is"
+    elif error.status_code == 405:
+        detail = f"this path does not take {request.method}; /docs shows what it takes"
+    return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
 
 
 def on_unexpected(request: Request, error: Exception) -> ProblemResponse:

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from constellation_pipelines.geo.aoi import validate_aoi
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
-
 from api.schemas.job import JobRequest
 from constellation_pipelines.domain.errors import (
     AoiMissesScene,
@@ -28,6 +25,8 @@ from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.states import RunState
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.geo.aoi import validate_aoi
+from constellation_pipelines.geo.tiling import tile_windows, windows_touching
 from constellation_pipelines.store import jobs, models, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
@@ -88,7 +87,7 @@ def plan(database: Database, request: JobRequest) -> JobPlan:
 
     Raises InvalidInput (unknown scene or model, unusable area), SceneUnfit and AoiMissesScene.
     """
-    aoi = None if request.aoi is None else checked_aoi(request.aoi)
+    aoi = None if request.aoi is None else validate_aoi(request.aoi)
     with database.transaction() as connection:
         model = resolve_model(connection, request.model)
         found = resolve_scenes(connection, request.scenes)
@@ -171,16 +170,7 @@ def count_valid(
 ) -> int:
     """How many of these tiles have a valid result already."""
     digests = [tile_digest(scene.digest, model.digest, window) for window in windows]
-    return len(tiles.valid_digests(connection, digests))
-
-
-def checked_aoi(aoi: dict[str, Any]) -> dict[str, Any]:
-    """The area as a MultiPolygon. Raises InvalidInput that points into `aoi`."""
-    try:
-        return validate_aoi(aoi)
-    except InvalidInput as error:
-        inside = (error.field or "").removeprefix("aoi").lstrip("./")
-        raise InvalidInput(error.message, field=f"aoi.{inside}" if inside else "aoi") from error
+    return len(tiles.valid(connection, digests))
 
 
 def resolve_model(connection: Connection, reference: str) -> Model:
@@ -212,5 +202,5 @@ def default_name(planned: JobPlan) -> str:
 
 def request_digest(request: JobRequest) -> str:
     """Equal for requests that ask for the same, however their JSON was written."""
-    text = json.dumps(request.model_dump(mode="json"), sort_keys=True)
+    text = json.dumps(request.model_dump(), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -25,7 +25,7 @@ def coverage_asset(card: ModelCard) -> dg.AssetsDefinition:
     )
     def covered(
         context: dg.AssetExecutionContext, database: DatabaseResource
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         with database.open() as opened, opened.transaction() as connection:
             scene = scene_store.find(connection, context.partition_key)
             model = models.find(connection, card.name)

@@ -63,7 +63,7 @@ def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
         database: DatabaseResource,
         lake: LakeResource,
         engines: EnginesResource,
-    ) -> dg.MaterializeResult[Any]:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         run_id = UUID(context.run.run_id)
         with database.open() as opened, recorded(opened, run_id):
             with opened.transaction() as connection:
@@ -139,7 +139,7 @@ def reporter(log: dg.DagsterLogManager) -> Callable[[tiles.Progress], None]:
 
 def conclude(
     database: Database, plan: Plan, options: Options, device: dict[str, Any]
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
     """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
     with database.transaction() as connection:
         rows = tiles.of_run(connection, plan.run_id)

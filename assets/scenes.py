@@ -20,7 +20,7 @@ from resources.database import DatabaseResource
 )
 def registered_scene(
     context: dg.AssetExecutionContext, database: DatabaseResource
-) -> dg.MaterializeResult[Any]:
+) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
     """Report what the catalogue knows of a scene. Raises NotFound if it was never registered."""
     with database.open() as opened, opened.transaction() as connection:
         scene = scene_store.find(connection, context.partition_key)

@@ -5,6 +5,7 @@ becomes assets and a job of its own.
 """
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from assets.training import eurosat_landcover_training
 
 from assets.coverage import coverage_asset
@@ -42,7 +43,7 @@ def build(settings: Settings) -> dg.Definitions:
     )
 
 
-def prediction_job(card: ModelCard) -> dg.UnresolvedAssetJobDefinition:
+def prediction_job(card: ModelCard) -> UnresolvedAssetJobDefinition:
     """The Dagster job behind a run of this model: predictions, their checks, coverage."""
     selection = dg.AssetSelection.assets(predictions_key(card.name), coverage_key(card.name))
     return dg.define_asset_job(

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from constellation_pipelines.stack.nats import EmbeddedNats
 from constellation_pipelines.stack.postgres import EmbeddedPostgres
@@ -19,6 +20,10 @@ from constellation_pipelines.store.database import Database
 CHECKOUT = Path(__file__).parent.parent
 DATA_VARIABLE = "CONSTELLATION_TEST_DATA"
 DATABASE_VARIABLE = "CONSTELLATION_TEST_DATABASE_URL"
+
+# A busy machine must not fail an example for being slow.
+settings.register_profile("constellation", deadline=None)
+settings.load_profile("constellation")
 
 
 class PostgresServer(Protocol):

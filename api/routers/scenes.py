@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from constellation_pipelines.imagery.describe import describe_scene
 from fastapi import APIRouter, Path, Query, Response
 
 from api.deps import DatabasePart, SettingsPart
 from api.schemas.base import NO_CONTROLS
 from api.schemas.scene import SceneDetail, ScenePage, SceneReply, SceneRequest
+from constellation_pipelines.domain.errors import Conflict
+from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
 from constellation_pipelines.store import scenes
 
@@ -33,8 +34,14 @@ def add_scene(
         key=request.key,
     )
     with database.transaction() as connection:
-        scene, is_new = scenes.add(connection, described)
-    response.status_code = 201 if is_new else 200
+        scene = scenes.add(connection, described)
+    if scene.bands != described.bands:
+        raise Conflict(
+            f"this file is registered already, as {scene.key}, with other bands or another "
+            "calibration; these stay as they are",
+            field="path",
+        )
+    response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)
 

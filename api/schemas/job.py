@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from api.schemas.base import Line, Reference, Reply, Request
@@ -24,6 +24,24 @@ EXAMPLE: JsonDict = {
 }
 
 
+MAX_DEPTH = 32  # a FeatureCollection of MultiPolygons has 9
+
+
+def shallow(document: dict[str, Any]) -> dict[str, Any]:
+    """The document, unless it is nested so deep that code walking it would run out of stack."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            if isinstance(value, dict | list)
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+    return document
+
+
 class JobRequest(Request):
     """A model, some scenes, an area."""
 
@@ -33,9 +51,10 @@ class JobRequest(Request):
     scenes: Annotated[list[Reference], Field(min_length=1, max_length=1000)] = Field(
         description="Keys or ids of registered scenes. Each becomes one run."
     )
-    aoi: dict[str, Any] | None = Field(
+    aoi: Annotated[dict[str, Any], AfterValidator(shallow)] | None = Field(
         default=None,
-        description="GeoJSON Polygon or MultiPolygon, lon/lat. Only tiles that touch it run.",
+        description="GeoJSON of polygons, lon/lat: a geometry, Feature or FeatureCollection. "
+        "Only tiles that touch it run.",
     )
     name: Line | None = Field(default=None, description="A name for people.")
     priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")

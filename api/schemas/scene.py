@@ -6,11 +6,10 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from api.schemas.base import Reference, Reply, Request
+from api.schemas.base import Line, Reference, Reply, Request
 from constellation_pipelines.domain.scene import Scene
 
 BandName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
-Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 
 
 class SceneRequest(Request):
@@ -32,7 +31,7 @@ class SceneRequest(Request):
         default=None, gt=0, le=1e6, description="Physical value = stored value * scale + offset."
     )
     offset: float | None = Field(default=None, ge=-1e6, le=1e6)
-    key: Key | None = Field(default=None, description="Its short unique name; else the file's.")
+    key: Line | None = Field(default=None, description="Its short unique name; else the file's.")
 
 
 class BandReply(Reply):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from constellation_pipelines.domain.errors import (
     ConstellationError,
@@ -25,7 +25,7 @@ class Client:
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
         import httpx
 
-        self.url = url.rstrip("/")
+        self.url = checked(url).rstrip("/")
         self._http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=timeout_s)
 
     def __enter__(self) -> Self:
@@ -59,8 +59,6 @@ class Client:
 
         try:
             response = self._http.request(method, path, **options)
-        except httpx.InvalidURL as error:
-            raise InvalidInput(f"{self.url} is not a URL of an API") from error
         except httpx.TimeoutException as error:
             raise ServiceUnavailable(f"the API at {self.url} took too long to answer") from error
         except httpx.TransportError as error:
@@ -97,6 +95,19 @@ def connect() -> Client:
     if url is None:
         raise ServiceUnavailable(NO_STACK)
     return Client(url)
+
+
+def checked(url: str) -> str:
+    """The URL. Raises InvalidInput unless it names a web server."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return url
+    except ValueError:
+        pass
+    raise InvalidInput(
+        f"{url!r} is not a URL of an API: CONSTELLATION_API_URL has the form http://host:port"
+    )
 
 
 def segment(text: str) -> str:

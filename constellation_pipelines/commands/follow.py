@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from constellation_pipelines.commands.client import Client, segment
+from constellation_pipelines.commands.output import printable
 from constellation_pipelines.domain.errors import ServiceUnavailable
 
 POLL_S = 0.3
@@ -19,6 +20,7 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> dict[str, Any
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    path = f"/jobs/{segment(job_id)}"
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -26,20 +28,20 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> dict[str, Any
         TextColumn("tiles"),
         TimeElapsedColumn(),
     )
+    job: dict[str, Any] = client.get(path)  # one that does not exist is refused before any bar is drawn
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        task = progress.add_task("PENDING", total=None)
+        task = progress.add_task("", total=None)
         while True:
-            job = patient_get(client, f"/jobs/{segment(job_id)}")
-            finished = job["tiles_reused"] + job["tiles_completed"] + job["tiles_failed"]
             progress.update(
                 task,
-                description=f"{job['name'][:40]} {job['state']}",
+                description=f"{printable(job['name'][:40])} {job['state']}",
                 total=job["tiles_planned"],
-                completed=finished,
+                completed=job["tiles_reused"] + job["tiles_completed"] + job["tiles_failed"],
             )
             if job["state"] in FINAL:
                 return job
             time.sleep(POLL_S)
+            job = patient_get(client, path)
 
 
 def patient_get(client: Client, path: str) -> dict[str, Any]:

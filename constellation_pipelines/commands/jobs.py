@@ -172,22 +172,15 @@ def request_of(
 
 
 def read_aoi(path: Path) -> Any:
-    """The area in a GeoJSON file: its geometry, or that of its only feature."""
+    """The GeoJSON document in a file."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not JSON: {error}") from error
-    if isinstance(found, dict) and found.get("type") == "FeatureCollection":
-        features = found.get("features")
-        if not isinstance(features, list) or len(features) != 1:
-            raise InvalidInput(f"{path} must have one feature: a job has one area")
-        found = features[0]
-    if isinstance(found, dict) and found.get("type") == "Feature":
-        found = found.get("geometry")
     if not isinstance(found, dict):
-        raise InvalidInput(f"{path} holds no GeoJSON Polygon or MultiPolygon")
+        raise InvalidInput(f"{path} holds no GeoJSON object")
     return found
 
 

@@ -87,7 +87,7 @@ def api() -> None:
 
     from api.main import create_app
     from constellation_pipelines.stack.attach import attached
-    from constellation_pipelines.stack.services import check_host
+    from constellation_pipelines.stack.plan import check_host
 
     settings = attached(load_settings())
     check_host(settings.api_host)

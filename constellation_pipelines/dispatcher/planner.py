@@ -3,7 +3,7 @@
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
 from constellation_pipelines.domain.errors import ConstellationError, ServiceUnavailable
-from constellation_pipelines.store import queue
+from constellation_pipelines.store import plans, queue
 from constellation_pipelines.store.database import Database
 
 
@@ -53,12 +53,15 @@ class Planner:
                 self._door.cancel(run_id)
 
     def _reap(self) -> None:
-        """Runs of a dead worker start again; one that has died too often fails."""
-        lost: list[queue.Lease] = []
+        """Runs of a dead worker start again; what has died too often is reported as failed."""
         with self._database.transaction() as connection:
             for lease in queue.lapsed(connection):
                 if queue.requeue(connection, lease, resume=True) is None:
                     queue.finish(connection, lease, None)
-                    lost.append(lease)
-        for lease in lost:
-            self._door.fail(lease.run_id, "The worker that held this run has gone silent.")
+            untold = queue.untold(connection)
+        for run_id, code in untold:
+            ended = "was lost with its worker" if code is None else f"ended with {code}"
+            reason = f"The run's process {ended}; no attempt is left."
+            with self._database.transaction() as connection:
+                plans.record_error(connection, run_id, reason)
+            self._door.fail(run_id, reason)

@@ -182,7 +182,7 @@ class Bus:
 async def count_acknowledged(acks: Sequence[asyncio.Future[PubAck]]) -> int:
     """How many messages the stream took before the first that it did not; forget the others."""
     if acks:
-        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S)
+        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S, return_when=asyncio.FIRST_EXCEPTION)
     failed = (ack for ack in acks if not ack.done() or ack.cancelled() or ack.exception())
     first = next(failed, None)
     kept = len(acks) if first is None else list(acks).index(first)

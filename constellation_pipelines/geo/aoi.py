@@ -47,7 +47,7 @@ def validate_aoi(geojson: object) -> dict[str, Any]:
     polygons = _read(geojson)
     _check_work([ring for rings in polygons for ring in rings.values()])
     parts = [part for rings in polygons for part in _build(rings)]
-    if len(parts) > 1:
+    if not MultiPolygon(parts).is_valid:  # some overlap or share an edge
         parts = _union(parts)
     area = MultiPolygon(list(shapely.segmentize(parts, _edge_limit_deg(parts))))
     document: dict[str, Any] = json.loads(shapely.to_geojson(shapely.orient_polygons(area)))

@@ -87,7 +87,7 @@ def _footprints(grid: Grid, windows: Sequence[Window], edge_points: int) -> list
         edge_points = WIDE_EDGE_POINTS
     columns, rows = _rings(windows, edge_points)
     lon_deg, lat_deg = _to_lonlat(grid, columns, rows)
-    if not CRS.from_user_input(grid.crs).is_geographic:
+    if not _crs(grid).is_geographic:
         _avoid_poles(grid, columns, rows, lon_deg, lat_deg)
     return _polygons(dateline.continuous(lon_deg), lat_deg)
 
@@ -112,9 +112,9 @@ def _to_lonlat(
 ) -> tuple[Coordinates, Coordinates]:
     x, y = _to_map(grid, columns, rows)
     try:
-        transformer = Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+        transformer = Transformer.from_crs(_crs(grid), "EPSG:4326", always_xy=True)
         lon_deg, lat_deg = transformer.transform(x, y)
-    except (CRSError, ProjError) as error:
+    except ProjError as error:
         raise SceneRefused("its CRS cannot be related to longitude and latitude") from error
     # The comparison is false for NaN too.
     if not (np.isfinite(lon_deg).all() and (np.abs(lat_deg) <= 90 + 1e-9).all()):
@@ -132,7 +132,7 @@ def _check_way_back(grid: Grid, columns: Coordinates, rows: Coordinates) -> None
     makes one, are fine: so are scenes across 180 degrees written.
     """
     x, y = _to_map(grid, columns, rows)
-    crs = CRS.from_user_input(grid.crs)
+    crs = _crs(grid)
     back = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
     off = np.stack(back.transform(*_to_lonlat(grid, columns, rows)), axis=-1)
     off -= np.stack([x, y], axis=-1)
@@ -142,8 +142,17 @@ def _check_way_back(grid: Grid, columns: Coordinates, rows: Coordinates) -> None
         raise SceneRefused("part of its grid lies beyond the edge of its map projection")
 
 
+def _crs(grid: Grid) -> CRS:
+    try:
+        return CRS.from_user_input(grid.crs)
+    except CRSError as error:
+        raise SceneRefused("its CRS cannot be understood") from error
+
+
 def _to_map(grid: Grid, columns: Coordinates, rows: Coordinates) -> tuple[Coordinates, Coordinates]:
     a, b, c, d, e, f = grid.transform
+    if not all(map(math.isfinite, grid.transform)):
+        raise SceneRefused("its geotransform holds what is no number")
     return a * columns + b * rows + c, d * columns + e * rows + f
 
 
@@ -158,15 +167,14 @@ def _avoid_poles(
 
     At the pole itself a longitude says nothing, and it is unclear which way round an edge goes.
     """
-    steps = np.abs(np.diff(lon_deg, axis=1))
-    half_turns = np.abs(steps - 180) < 1e-6
-    near = ((np.abs(lat_deg) > 90 - AT_POLE_DEG).any(axis=1) | half_turns.any(axis=1)).nonzero()[0]
-    if not near.size:
+    half_turns = np.abs(np.abs(np.diff(lon_deg, axis=1)) - 180) < 1e-6
+    moved = (np.abs(lat_deg) > 90 - AT_POLE_DEG) | half_turns.any(axis=1, keepdims=True)
+    if not moved.any():
         return
     for values in (columns, rows):
-        low, high = values.min(axis=1)[near, None], values.max(axis=1)[near, None]
-        values[near] = np.clip(values[near], low + INSET_PX, high - INSET_PX)
-    lon_deg[near], lat_deg[near] = _to_lonlat(grid, columns[near], rows[near])
+        low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+        values[moved] = np.clip(values, low + INSET_PX, high - INSET_PX)[moved]
+    lon_deg[moved], lat_deg[moved] = _to_lonlat(grid, columns[moved], rows[moved])
 
 
 def _polygons(lon_deg: Coordinates, lat_deg: Coordinates) -> list[MultiPolygon]:

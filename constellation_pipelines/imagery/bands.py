@@ -1,4 +1,4 @@
-"""What the bands of a raster are: from a caller, a STAC Item, the file's descriptions or colours."""
+"""What a raster's bands are: told by a caller, a STAC Item, the file's descriptions or colours."""
 
 import math
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 from constellation_pipelines.domain.errors import SceneRefused
 from constellation_pipelines.domain.scene import Band
-from constellation_pipelines.imagery.stac import ItemBand, SideItem
+from constellation_pipelines.imagery.side_item import ItemBand, SideItem
 
 COMMON_NAMES = frozenset(
     "pan coastal blue green green05 yellow red rededge rededge071 rededge075 rededge078 nir nir08 "
@@ -63,7 +63,7 @@ def describe_bands(
     *,
     names: Sequence[str] | None = None,
     item: SideItem | None = None,
-    calibration: Calibration = Calibration(),  # noqa: B008 - frozen
+    calibration: Calibration = Calibration(),
 ) -> tuple[Band, ...]:
     """The bands of an open dataset in the file's order. `names` wins over all other sources.
 

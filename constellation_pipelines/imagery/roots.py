@@ -28,8 +28,7 @@ def resolve_scene_path(reference: str, roots: tuple[Path, ...]) -> Path:
             _check_file(path)
             return path
     raise SceneRefused(
-        f"this path {OUTSIDE}; put the file under one of the folders in "
-        "CONSTELLATION_SCENE_ROOTS",
+        f"this path {OUTSIDE}; put the file under one of the folders in CONSTELLATION_SCENE_ROOTS",
         field="path",
     )
 

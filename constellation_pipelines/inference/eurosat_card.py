@@ -105,7 +105,7 @@ def describe(
                 "title": "Weights, float32",
                 "type": "application/octet-stream; application=safetensors",
                 "roles": ["mlm:model", "mlm:weights", "data"],
-                "mlm:artifact_type": "safetensors",
+                "mlm:artifact_type": "safetensors.torch.save_file",
                 "file:size": weights_bytes,
                 "file:checksum": f"1220{weights_sha256}",
             }

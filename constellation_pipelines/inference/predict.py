@@ -62,7 +62,8 @@ def predict(
     """
     check(order, network.card)
     numbers = tuple(band.index for band in order.bands)
-    to_read = ReadOrder(Path(order.uri), numbers, order.nodata, order.windows)
+    shape_px = (order.grid.height_px, order.grid.width_px)
+    to_read = ReadOrder(Path(order.uri), shape_px, numbers, order.nodata, order.windows)
     normaliser = Normaliser(network.card, order.bands, network.device)
     with WorkRaster(Path(order.work_raster), order.grid) as raster, Reader(to_read) as reader:
         stream = Stream(network, normaliser, raster)

@@ -28,9 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReadOrder:
-    """What to read: `bands` are band numbers of the raster, from 1, in the order wanted."""
+    """What to read: `bands` are band numbers of the raster, from 1, in the order wanted.
+
+    `shape_px`, height and width, is what the raster had when it was registered.
+    """
 
     path: Path
+    shape_px: tuple[int, int]
     bands: tuple[int, ...]
     nodata: float | None
     windows: tuple[Window, ...]
@@ -119,6 +123,7 @@ class Reader:
 
         order = self._order
         with rasterio.Env(GDAL_CACHEMAX=BLOCK_CACHE_MB), open_raster(order.path) as raster:
+            check_unchanged(raster, order)
             item_bytes = np.dtype(raster.dtypes[order.bands[0] - 1]).itemsize
             for group in group_reads(order.windows, item_bytes * len(order.bands)):
                 if self._stopped.is_set():
@@ -131,6 +136,12 @@ class Reader:
                 return self._ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+
+
+def check_unchanged(raster: Any, order: ReadOrder) -> None:
+    """Raise ReadFailed for a raster that cannot be the one that was registered."""
+    if raster.shape != order.shape_px or max(order.bands) > raster.count:
+        raise ReadFailed("the scene's file has changed since it was registered; register it again")
 
 
 def read_group(raster: Any, order: ReadOrder, group: tuple[Window, ...]) -> list[Tile]:

@@ -44,6 +44,27 @@ def database_answers(url: str) -> bool:
     return bool(_first_value(url, "select 1") == 1)
 
 
+def listens(port: int) -> Check:
+    """A check that the process itself listens on this port, and not a stranger who was faster."""
+
+    def check(pid: int) -> bool:
+        try:
+            places = psutil.Process(pid).net_connections("tcp")
+        except psutil.Error:
+            return False
+        return any(
+            place.status == psutil.CONN_LISTEN and place.laddr.port == port for place in places
+        )
+
+    return check
+
+
+def serves(port: int, url: str) -> Check:
+    """A check that the process listens on the port and answers a GET, not with an error."""
+    is_ours, is_ok = listens(port), http_ok(url)
+    return lambda pid: is_ours(pid) and is_ok(pid)
+
+
 def http_ok(url: str) -> Check:
     """A check that a GET is answered, and not with an error."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -10,9 +10,9 @@ from pathlib import Path
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack import status
-from constellation_pipelines.stack.log import last_line, open_log
+from constellation_pipelines.stack.log import complaint, open_log
 from constellation_pipelines.stack.status import StackStatus
-from constellation_pipelines.stack.up import Tell
+from constellation_pipelines.stack.up import Tell, make_data_dir
 
 COMMAND = (sys.executable, "-m", "constellation_pipelines.cli", "up")
 PAUSE_S = 0.1
@@ -23,7 +23,7 @@ def start_detached(settings: Settings, tell: Tell) -> StackStatus:
 
     `tell` hears the status while it starts. Raises ServiceUnavailable when it ends before that.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings.data_dir)
     log_path = settings.data_dir / "logs" / "up.log"
     with open_log(log_path) as log:
         child = subprocess.Popen(
@@ -60,5 +60,5 @@ def wait_for(
             if now.ready:
                 return now
         time.sleep(PAUSE_S)
-    reason = last_line(log_path).removeprefix("error: ")
+    reason = complaint(log_path)
     raise ServiceUnavailable(reason or f"the stack ended while it started (log: {log_path})")

@@ -25,12 +25,17 @@ def rotate(path: Path) -> None:
     path.replace(path.with_name(f"{path.name}.1"))
 
 
-def last_line(path: Path) -> str:
-    """The last line of a log that says something, or an empty one."""
+def complaint(path: Path, since_bytes: int = 0) -> str:
+    """The line of a log that most likely says what went wrong, or an empty one.
+
+    That is the last one that speaks of an error, else the last one that says anything. What was
+    written before `since_bytes`, by earlier processes, does not count.
+    """
     if not path.exists():
         return ""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        file.seek(max(since_bytes, path.stat().st_size - TAIL_BYTES))
         lines = file.read().decode(errors="replace").splitlines()
     spoken = [line.strip() for line in lines if line.strip()]
-    return spoken[-1] if spoken else ""
+    errors = [line for line in spoken if "error" in line.lower() or "fatal" in line.lower()]
+    return (errors or spoken or [""])[-1].removeprefix("error: ")

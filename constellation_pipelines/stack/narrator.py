@@ -52,15 +52,16 @@ def ready_text(stack: StackStatus) -> str:
 
 
 def status_table(stack: StackStatus, now: datetime) -> str:
-    """A line for each service: state, process, age, restarts, address, log."""
-    heads = ("SERVICE", "STATE", "PID", "SINCE", "RESTARTS", "ADDRESS", "LOG")
+    """A line for each service, and where their logs are."""
+    heads = ("SERVICE", "STATE", "PID", "SINCE", "RESTARTS", "ADDRESS")
     rows = [heads, *(_row(service, now) for service in stack.services)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join(lines)
+    folders = sorted({str(service.log.parent) for service in stack.services})
+    return "\n".join([*lines, *(f"logs: {folder}/<service>.log" for folder in folders)])
 
 
 def _row(service: ServiceStatus, now: datetime) -> tuple[str, ...]:
@@ -74,7 +75,6 @@ def _row(service: ServiceStatus, now: datetime) -> tuple[str, ...]:
         age(now, service.since),
         str(service.restarts),
         service.address or "-",
-        str(service.log),
     )
 
 

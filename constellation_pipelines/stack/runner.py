@@ -1,5 +1,6 @@
 """Keeps one service running."""
 
+import os
 import subprocess
 import time
 from collections.abc import Set
@@ -7,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from constellation_pipelines.stack import child as children
-from constellation_pipelines.stack.log import last_line, open_log
+from constellation_pipelines.stack.log import complaint, open_log
 from constellation_pipelines.stack.process import identify
 from constellation_pipelines.stack.service import Service, State
 from constellation_pipelines.stack.status import ServiceStatus
@@ -32,6 +33,7 @@ class Runner:
         self.restarts = 0
         self.since = datetime.now(UTC)
         self._child: subprocess.Popen[bytes] | None = None
+        self._log_start_bytes = 0
         self._failures = 0
         self._was_ready = False
         self._entered_s = time.monotonic()
@@ -65,7 +67,7 @@ class Runner:
     @property
     def failure(self) -> str:
         """What to tell a person when it does not start."""
-        said = last_line(self.log).removeprefix("error: ")
+        said = complaint(self.log, self._log_start_bytes)
         return f"{self.service.name} did not start: {said or 'it said nothing'} (log: {self.log})"
 
     def tick(self, up: Set[str]) -> bool:
@@ -98,6 +100,7 @@ class Runner:
         if self.service.prepare:
             self.service.prepare()
         with open_log(self.log) as log:
+            self._log_start_bytes = log.seek(0, os.SEEK_END)
             self._child = children.spawn(
                 self.service.command,
                 log=log,

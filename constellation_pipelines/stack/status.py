@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.stack.process import ProcessId
 from constellation_pipelines.stack.service import State
 
@@ -95,9 +96,14 @@ def write(data_dir: Path, status: StackStatus) -> None:
 
 
 def read(data_dir: Path) -> StackStatus | None:
-    """What was written last, whether or not it still runs; None where there is nothing to read."""
+    """What was written last, whether or not it still runs; None where there is nothing to read.
+
+    Raises ServiceUnavailable where the stack is another user's.
+    """
     try:
         return StackStatus.from_json(json.loads((data_dir / FILE).read_text()))
+    except PermissionError as error:
+        raise ServiceUnavailable(f"the stack in {data_dir} belongs to another user") from error
     except (FileNotFoundError, NotADirectoryError, KeyError, TypeError, ValueError):
         return None
 

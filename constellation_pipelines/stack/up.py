@@ -3,18 +3,19 @@
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack import lock, status
 from constellation_pipelines.stack.checks import devices_simulated
+from constellation_pipelines.stack.plan import Plan, make_plan
 from constellation_pipelines.stack.process import end_marked, own_identity, send, wait
 from constellation_pipelines.stack.service import Service
-from constellation_pipelines.stack.services import Plan, make_plan, make_services
+from constellation_pipelines.stack.services import make_services
 from constellation_pipelines.stack.status import ServiceStatus, StackStatus
 from constellation_pipelines.stack.supervisor import Supervisor
 
@@ -35,7 +36,7 @@ def run_stack(
     Raises Conflict when the data directory has a running stack, ServiceUnavailable when a service
     does not start; nothing is left running in either case.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings.data_dir)
     with lock.hold(settings.data_dir), stop_signals() as should_stop:
         clear_leftovers(settings.data_dir)
         book = StatusBook(make_plan(settings, uuid.uuid4().hex), tell)
@@ -60,6 +61,17 @@ def supervise(
         supervisor.stop()
         end_marked(plan.stack_id, grace_s=2.0)
         status.forget(plan.settings.data_dir)
+
+
+def make_data_dir(data_dir: Path) -> None:
+    """Make the data directory if missing. Raises InvalidInput where that cannot be."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        (data_dir / "lock").open("a").close()
+    except OSError as error:
+        raise InvalidInput(
+            f"CONSTELLATION_DATA_DIR={data_dir} cannot be used: {error.strerror}", field="data_dir"
+        ) from error
 
 
 def refuse_second(data_dir: Path) -> None:
@@ -98,8 +110,9 @@ class StatusBook:
 
     def _update(self, fresh: StackStatus) -> None:
         self._status = fresh
-        status.write(self.plan.settings.data_dir, fresh)
-        self._tell(fresh)
+        with suppress(OSError):  # a full disk or a closed terminal must not keep us from stopping
+            status.write(self.plan.settings.data_dir, fresh)
+            self._tell(fresh)
 
 
 @contextmanager

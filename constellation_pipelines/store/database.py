@@ -26,6 +26,8 @@ class Database:
             min_size=0,
             max_size=max_size,
             timeout=timeout_s,
+            # Attempts to connect come ever later within this time; then they begin anew.
+            reconnect_timeout=timeout_s,
             open=True,
             connection_class=psycopg.Connection[DictRow],
             kwargs={"row_factory": dict_row, "application_name": "constellation"},

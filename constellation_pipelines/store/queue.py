@@ -111,6 +111,14 @@ select q.run_id, q.fence, q.attempt from constellation.run_queue q
  for update of q skip locked
 """
 
+# Over, but Dagster was never told: the grace is for a canceller that has not told it yet.
+UNTOLD = """
+select q.run_id, q.exit_code from constellation.run_queue q
+  join constellation.runs r on r.id = q.run_id
+ where q.state = 'done' and q.finished_at < now() - interval '2 seconds'
+   and r.state in ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
+"""
+
 GUARD = """
 select 1 from constellation.run_queue
  where run_id = %(run_id)s and fence = %(fence)s and state = 'leased' for share
@@ -239,6 +247,12 @@ def lapsed(connection: Connection) -> list[Lease]:
     """Leases whose worker is gone. The rows stay locked until the transaction ends."""
     rows = connection.execute(LAPSED, {"ttl_s": LEASE_TTL_S}).fetchall()
     return [Lease(row["run_id"], row["fence"]) for row in rows]
+
+
+def untold(connection: Connection) -> list[tuple[UUID, int | None]]:
+    """Runs (id, exit code) that are over in the queue but not in Dagster."""
+    rows = connection.execute(UNTOLD).fetchall()
+    return [(row["run_id"], row["exit_code"]) for row in rows]
 
 
 def withdraw(connection: Connection, run_id: UUID) -> bool:

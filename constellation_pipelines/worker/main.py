@@ -21,6 +21,9 @@ from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.supervisor import Supervisor, ZygoteGone
 
+# Libraries the zygote loads start threads of their own, and a fork needs a parent without any.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServiceUnavailable without a database or devices."""
@@ -69,7 +72,7 @@ def serve(
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "constellation_pipelines.worker.zygote"]
     command += ["--channel", str(theirs.fileno()), "--definitions", definitions]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, **ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
     child = process.spawn(command, env=environment, pass_fds=[theirs.fileno()])
     theirs.close()
     channel = Channel(ours)

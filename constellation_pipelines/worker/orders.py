@@ -18,15 +18,6 @@ class RunOrder:
     sockets: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportOrder:
-    """Tell Dagster how a run ended whose process can no longer do so."""
-
-    run_id: str
-    instance_ref: str
-    message: str
-
-
 Message = dict[str, Any]
 
 
@@ -35,9 +26,9 @@ def encode(message: Message) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def order(kind: str, value: RunOrder | ReportOrder) -> bytes:
-    """An order as one line."""
-    return encode({kind: asdict(value)})
+def run_order(order: RunOrder) -> bytes:
+    """An order to run, as one line."""
+    return encode({"run": asdict(order)})
 
 
 class Channel:

@@ -9,7 +9,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-from constellation_pipelines.worker.orders import ReportOrder, RunOrder
+from constellation_pipelines.worker.orders import RunOrder
 
 WAITING = (
     DagsterRunStatus.NOT_STARTED,
@@ -41,19 +41,6 @@ def execute_body(instance: DagsterInstance, run: DagsterRun) -> int:
     began = run.status == DagsterRunStatus.STARTED
     body = _resume_run_command_body if began else _execute_run_command_body
     return body(run.run_id, instance, lambda event: None, set_exit_code_on_failure=True)
-
-
-def report(order: ReportOrder) -> int:
-    """Tell Dagster that a run ended without saying so itself."""
-    with open_instance(order.instance_ref) as instance:
-        run = instance.get_run_by_id(order.run_id)
-        if run is None or run.is_finished:
-            return 0
-        if run.status == DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, order.message)
-        else:
-            instance.report_run_failed(run, order.message)
-    return 0
 
 
 def open_instance(instance_ref: str) -> DagsterInstance:

@@ -9,8 +9,7 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import queue, workers
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.worker.engines import Engines
-from constellation_pipelines.worker.orders import Channel, Message, ReportOrder, RunOrder, encode
-from constellation_pipelines.worker.orders import order as order_line
+from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode, run_order
 
 HEARTBEAT_S = 2.0
 POLL_S = 0.5  # for a lost notification, and for engines becoming ready
@@ -91,9 +90,9 @@ class Supervisor:
             if claim is None:
                 return
             self._claims[claim.lease.run_id] = claim
-            self._channel.send(order_line("run", self._run_order(claim)))
+            self._channel.send(run_order(self._order_of(claim)))
 
-    def _run_order(self, claim: queue.Claim) -> RunOrder:
+    def _order_of(self, claim: queue.Claim) -> RunOrder:
         sockets = self._engines.sockets
         return RunOrder(
             run_id=str(claim.lease.run_id),
@@ -104,7 +103,10 @@ class Supervisor:
         )
 
     def _ended(self, run_id: UUID, code: int) -> None:
-        """A run process is gone: done, or dead before it could say how it ended."""
+        """A run process is gone: done, or dead before it could say how it ended.
+
+        The dispatcher tells Dagster of a run that has died too often.
+        """
         claim = self._claims.get(run_id)
         if claim is None:
             return
@@ -118,10 +120,6 @@ class Supervisor:
         self._interrupted.discard(run_id)
         if attempt is not None:
             print(f"run {run_id} died with {code}; attempt {attempt} follows", flush=True)
-        elif not told:
-            message = f"The run's process ended with {code} before it could report."
-            report = ReportOrder(str(run_id), claim.instance_ref, message)
-            self._channel.send(order_line("report", report))
 
     def _interrupt(self, run_id: UUID) -> None:
         if run_id in self._claims and run_id not in self._interrupted:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from constellation_pipelines.worker.orders import Channel, Message, ReportOrder, RunOrder, encode
+from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode
 from constellation_pipelines.worker.process import die_with_parent
 
 PRELOAD = (
@@ -39,6 +39,7 @@ def warm_up(module: str) -> None:
     repository = importlib.import_module(module).defs.get_repository_def()
     for job_name in repository.job_names:
         repository.get_job(job_name)
+    refuse_unsafe_fork()
     gc.collect()
     gc.freeze()
 
@@ -77,9 +78,6 @@ class Zygote:
         if "run" in message:
             order = RunOrder(**message["run"])
             self._fork(order.run_id, lambda: run_process.execute(order))
-        elif "report" in message:
-            report = ReportOrder(**message["report"])
-            self._fork("", lambda: run_process.report(report))
         elif "interrupt" in message:
             for pid, run_id in self._children.items():
                 if run_id == message["interrupt"]:
@@ -91,8 +89,7 @@ class Zygote:
         if pid == 0:
             self._become(body)
         self._children[pid] = run_id
-        if run_id:
-            self._channel.send(encode({"started": run_id, "pid": pid}))
+        self._channel.send(encode({"started": run_id, "pid": pid}))
 
     def _become(self, body: Callable[[], int]) -> NoReturn:
         """What the child does: forget the zygote, do the work, leave without exit handlers."""
@@ -119,10 +116,8 @@ class Zygote:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            run_id = self._children.pop(pid)
-            if run_id:
-                code = os.waitstatus_to_exitcode(status)
-                self._channel.send(encode({"exited": run_id, "code": code}))
+            run_id, code = self._children.pop(pid), os.waitstatus_to_exitcode(status)
+            self._channel.send(encode({"exited": run_id, "code": code}))
 
 
 def refuse_unsafe_fork() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from api.main import create_app
 from constellation_pipelines.dispatcher.relay import run_relay
@@ -41,37 +42,41 @@ class Service:
 
 
 @contextmanager
-def serving(database_url: str, nats_url: str | None, folder: Path) -> Iterator[Service]:
-    """Serve the app from a thread with a loop of its own."""
-    scenes = folder / "scenes"
-    scenes.mkdir(exist_ok=True)
-    settings = Settings(
-        database_url=database_url, nats_url=nats_url, scene_roots=(scenes,), data_dir=folder
-    )
-    config = uvicorn.Config(
-        create_app(settings),
-        log_level="warning",
-        timeout_graceful_shutdown=2,
-        ws_ping_interval=None,
-    )
-    server = uvicorn.Server(config)
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an app from a thread with a loop of its own; its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:
         assert thread.is_alive(), "the server did not start"
         time.sleep(0.01)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    database = Database(database_url)
     try:
-        with httpx.Client(base_url=f"{url}/api/v1", timeout=30) as http:
-            yield Service(url, database, scenes, http)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        database.close()
         server.should_exit = True
         thread.join(20)
         listener.close()
         assert not thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def serving(database_url: str, nats_url: str | None, folder: Path) -> Iterator[Service]:
+    """Serve the API."""
+    scenes = folder / "scenes"
+    scenes.mkdir(exist_ok=True)
+    settings = Settings(
+        database_url=database_url, nats_url=nats_url, scene_roots=(scenes,), data_dir=folder
+    )
+    database = Database(database_url)
+    try:
+        with (
+            listening(create_app(settings)) as url,
+            httpx.Client(base_url=f"{url}/api/v1", timeout=30) as http,
+        ):
+            yield Service(url, database, scenes, http)
+    finally:
+        database.close()
 
 
 @contextmanager
@@ -150,7 +155,6 @@ def write_raster(
     """A small GeoTIFF whose content depends on its name, so that no two have one digest."""
     import numpy as np
     import rasterio
-    from rasterio.transform import from_origin
 
     noise = np.random.default_rng(list(path.name.encode()))
     pixels = noise.integers(0, 255, (bands, size_px, size_px)).astype(dtype)
@@ -163,7 +167,7 @@ def write_raster(
         count=bands,
         dtype=dtype,
         crs="EPSG:32633",
-        transform=from_origin(west_m, NORTH_M, pixel_m, pixel_m),
+        transform=rasterio.Affine(pixel_m, 0, west_m, 0, -pixel_m, NORTH_M),
         tiled=True,
         photometric="RGB" if bands == 3 else None,
     ) as raster:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -42,6 +43,15 @@ def listening(service: Service, **params: Any) -> Iterator[ClientConnection]:
 
 def take(socket: ClientConnection, count: int) -> list[dict[str, Any]]:
     return [json.loads(socket.recv(timeout=15)) for _ in range(count)]
+
+
+def take_until_closed(socket: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+    found = []
+    try:
+        while True:
+            found += take(socket, 1)
+    except ConnectionClosed as closed:
+        return found, closed.rcvd.code if closed.rcvd else None
 
 
 def numbers(found: list[dict[str, Any]]) -> list[int]:
@@ -150,6 +160,35 @@ def test_a_resumed_socket_of_all_jobs_sees_every_event_once(service: Service) ->
         assert [n for of_job, n in found if of_job == str(job)] == list(range(each))
 
 
+def test_a_client_resumes_at_a_server_that_has_started_anew(
+    module_database_url: str, nats_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    job = uuid4()
+    folder = tmp_path_factory.mktemp("anew")
+    found: list[dict[str, Any]] = []
+    for first in range(0, 60, 20):
+        with serving(module_database_url, nats_url, folder) as anew:
+            emit(anew.database, job, first, 20)
+            after = found[-1]["id"] if found else 0
+            with listening(anew, job_id=job, after=after) as socket:
+                found += take(socket, 15)
+    with serving(module_database_url, nats_url, folder) as anew:
+        with listening(anew, job_id=job, after=found[-1]["id"]) as socket:
+            found += take(socket, 15)
+    assert numbers(found) == list(range(60))
+
+
+def test_a_quiet_socket_hears_a_heartbeat(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routers.stream.HEARTBEAT_S", 0.1)
+    with listening(service, job_id=uuid4()) as socket:
+        (beat,) = take(socket, 1)
+    assert beat["type"] == "heartbeat"
+    assert set(beat) == {"id", "type", "at", "job_id", "run_id", "payload"}
+    assert beat["id"] is None
+
+
 # ---- bad input ----
 
 
@@ -195,12 +234,8 @@ def test_a_reader_that_is_too_slow_is_closed_and_can_resume(service: Service) ->
             emit(service.database, job, first, 100, size=10_000)
         with listening(service, job_id=job, after=0) as other:
             assert numbers(take(other, total)) == list(range(total))  # nobody else waits for it
-        found: list[dict[str, Any]] = []
-        with pytest.raises(ConnectionClosed) as closed:
-            while True:
-                found += take(socket, 1)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1013
+        found, code = take_until_closed(socket)
+    assert code == 1013
     assert numbers(found) == list(range(len(found)))
     assert len(found) < total
     with listening(service, job_id=job, after=found[-1]["id"]) as socket:
@@ -213,7 +248,7 @@ def test_a_reader_that_is_too_slow_is_closed_and_can_resume(service: Service) ->
 def test_sockets_live_through_a_nats_outage(
     module_database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """While NATS is away events come from Postgres; after it none is missing and none comes twice."""
+    """While NATS is away events come from Postgres; afterwards none is missing or doubled."""
     folder = tmp_path_factory.mktemp("outage")
     server = EmbeddedNats(folder / "nats")
     job = uuid4()
@@ -249,3 +284,25 @@ def test_without_nats_events_still_come_from_postgres(
     ):
         emit(service.database, job, 0, 3)
         assert numbers(take(socket, 3)) == [0, 1, 2]
+
+
+def test_a_replay_without_a_database_asks_the_client_to_come_back(
+    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("lost")
+    name = module_database_url.partition("?")[0].rpartition("/")[2]
+    admin_url = module_database_url.replace(f"/{name}", "/postgres")
+    with (
+        serving(module_database_url, None, folder) as service,
+        psycopg.connect(admin_url, autocommit=True) as admin,
+    ):
+        try:
+            admin.execute(f"alter database {name} allow_connections false")
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s",
+                (name,),
+            )
+            with listening(service, job_id=uuid4(), after=0) as socket:
+                assert take_until_closed(socket) == ([], 1013)
+        finally:
+            admin.execute(f"alter database {name} allow_connections true")

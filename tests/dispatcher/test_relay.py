@@ -16,6 +16,7 @@ from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.stack.nats import EmbeddedNats
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
+from tests.events.stream import stored
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -62,17 +63,10 @@ async def drained(database: Database) -> None:
         await asyncio.sleep(0.02)
 
 
-async def stored(url: str, job: UUID) -> list[int]:
+async def stored_numbers(url: str, job: UUID) -> list[int]:
     """The `n` of a job's events in the order of the stream."""
-    client = await nats.connect(url)
-    subscription = await client.jetstream().subscribe(
-        f"constellation.*.jobs.{job}.>", ordered_consumer=True
-    )
-    found = []
-    while (await subscription.consumer_info()).num_pending or subscription.pending_msgs:
-        found.append(json.loads((await subscription.next_msg(1)).data)["payload"]["n"])
-    await client.close()
-    return found
+    found = await stored(url, f"constellation.*.jobs.{job}.>")
+    return [envelope["payload"]["n"] for envelope in found]
 
 
 def test_committed_events_are_published_once_in_order_and_marked(
@@ -86,7 +80,7 @@ def test_committed_events_are_published_once_in_order_and_marked(
         async with relaying(database_url, nats_url):
             await drained(database)
         for job in jobs:
-            assert await stored(nats_url, job) == list(range(900))
+            assert await stored_numbers(nats_url, job) == list(range(900))
 
     run(work())
 
@@ -128,7 +122,7 @@ def test_a_rolled_back_event_is_never_published(
         emit(database, job, 1, first=1)
         async with relaying(database_url, nats_url):
             await drained(database)
-        assert await stored(nats_url, job) == [1]
+        assert await stored_numbers(nats_url, job) == [1]
 
     run(work())
 
@@ -146,7 +140,7 @@ def test_a_relay_that_died_before_marking_publishes_nothing_twice(
         )
         async with relaying(database_url, nats_url):
             await drained(database)
-        assert await stored(nats_url, job) == list(range(40))
+        assert await stored_numbers(nats_url, job) == list(range(40))
 
     run(work())
 
@@ -165,7 +159,7 @@ def test_the_outbox_fills_while_nats_is_away_and_drains_in_order(
             assert unpublished(database) == 700
             await asyncio.to_thread(own_nats.start)
             await drained(database)
-        assert await stored(own_nats.url, job) == list(range(800))
+        assert await stored_numbers(own_nats.url, job) == list(range(800))
 
     run(work())
 
@@ -183,7 +177,7 @@ def test_a_wiped_nats_store_gets_its_stream_again(
             await client.close()
             emit(database, job, 5, first=5)
             await drained(database)
-        assert await stored(own_nats.url, job) == list(range(5, 10))
+        assert await stored_numbers(own_nats.url, job) == list(range(5, 10))
 
     run(work())
 
@@ -205,7 +199,7 @@ def test_the_relay_outlives_a_lost_database_connection(
             assert ended[0] >= 1
             emit(database, job, 10, first=10)
             await drained(database)
-        assert await stored(nats_url, job) == list(range(20))
+        assert await stored_numbers(nats_url, job) == list(range(20))
 
     run(work())
 

@@ -1,5 +1,4 @@
 import asyncio
-import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import bus as buses
 from constellation_pipelines.events.bus import Bus
+from tests.events.stream import stored
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -37,16 +37,10 @@ def some_events(count: int) -> list[Event]:
     return [Event(n, "job.noted", now, job, None, "local", {"n": n}) for n in range(1, count + 1)]
 
 
-async def stored(url: str, events: list[Event]) -> list[int]:
+async def stored_ids(url: str, events: list[Event]) -> list[int]:
     """Ids that the stream keeps of these events' job, in the order of the stream."""
-    client = await nats.connect(url)
-    subject = f"constellation.local.jobs.{events[0].job_id}.>"
-    subscription = await client.jetstream().subscribe(subject, ordered_consumer=True)
-    found = []
-    while (await subscription.consumer_info()).num_pending or subscription.pending_msgs:
-        found.append(json.loads((await subscription.next_msg(1)).data)["id"])
-    await client.close()
-    return found
+    found = await stored(url, f"constellation.local.jobs.{events[0].job_id}.>")
+    return [envelope["id"] for envelope in found]
 
 
 def test_published_events_are_kept_in_order(nats_url: str) -> None:
@@ -54,7 +48,7 @@ def test_published_events_are_kept_in_order(nats_url: str) -> None:
         events = some_events(1200)
         async with connected(nats_url) as bus:
             assert await bus.publish(events) == 1200
-        assert await stored(nats_url, events) == list(range(1, 1201))
+        assert await stored_ids(nats_url, events) == list(range(1, 1201))
 
     run(work())
 
@@ -65,7 +59,7 @@ def test_publishing_again_leaves_each_event_once(nats_url: str) -> None:
         async with connected(nats_url) as bus:
             assert await bus.publish(events[:30]) == 30
             assert await bus.publish(events[10:]) == 40
-        assert await stored(nats_url, events) == list(range(1, 51))
+        assert await stored_ids(nats_url, events) == list(range(1, 51))
 
     run(work())
 
@@ -80,12 +74,12 @@ def test_after_a_refused_event_nothing_later_is_stored(nats_url: str) -> None:
             config = (await manager.stream_info(buses.STREAM)).config
             await manager.update_stream(config, max_msg_size=10_000)
             assert await bus.publish(events) == 4
-            assert await stored(nats_url, events) == [1, 2, 3, 4]
+            assert await stored_ids(nats_url, events) == [1, 2, 3, 4]
             await manager.update_stream(config, max_msg_size=-1)
             await client.close()
             await bus.ensure_stream()
             assert await bus.publish(events[4:]) == 6
-        assert await stored(nats_url, events) == list(range(1, 11))
+        assert await stored_ids(nats_url, events) == list(range(1, 11))
 
     run(work())
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-import torch  # noqa: TID253 - what is tested is torch
+import torch
 
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.inference.architectures import build, build_without_memory

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio  # noqa: TID253 - reads what is tested
+import rasterio
 from rio_cogeo.cogeo import cog_validate
 
 from constellation_pipelines.domain.errors import InvalidInput

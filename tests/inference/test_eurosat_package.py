@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
-import torch  # noqa: TID253 - runs the committed network
+import torch
 from pystac.extensions.mlm import MLMExtension
 
 from constellation_pipelines.domain.errors import Conflict

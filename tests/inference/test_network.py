@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253 - what is tested is torch
+import torch
 from safetensors.torch import load_file, save_file
 
 from constellation_pipelines.domain.errors import ModelRefused

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253 - what is tested is torch
+import torch
 
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Band

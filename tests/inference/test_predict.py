@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio  # noqa: TID253 - makes and reads rasters
-import torch  # noqa: TID253 - the plain network to compare with
+import rasterio
+import torch
 from numpy.typing import NDArray
 
 from constellation_pipelines.domain.errors import InvalidInput

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import rasterio  # noqa: TID253 - makes the rasters that are read
+import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_pipelines.domain.errors import ConstellationError
+from constellation_pipelines.domain.errors import ConstellationError, ReadFailed
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.reader import (
     LARGEST_READ_BYTES,
@@ -37,7 +37,8 @@ def write(path: Path, pixels: np.ndarray[Any, Any], **profile: Any) -> Path:
 
 def order(path: Path, bands: tuple[int, ...], tile_px: int = 512) -> ReadOrder:
     grid, _, nodata = describe(path)
-    return ReadOrder(path, bands, nodata, square_tiles(grid, tile_px))
+    shape_px = (grid.height_px, grid.width_px)
+    return ReadOrder(path, shape_px, bands, nodata, square_tiles(grid, tile_px))
 
 
 def read(to_read: ReadOrder) -> list[Tile]:
@@ -98,9 +99,32 @@ def test_a_truncated_file_gives_the_tiles_it_still_has(tmp_path: Path, share: fl
 
 
 def test_a_file_that_is_gone_is_an_error_with_a_message(tmp_path: Path) -> None:
-    gone = ReadOrder(tmp_path / "gone.tif", (1,), None, (Window(0, 0, 1, 1),))
+    gone = ReadOrder(tmp_path / "gone.tif", (1, 1), (1,), None, (Window(0, 0, 1, 1),))
     with pytest.raises(ConstellationError), Reader(gone) as reader:
         list(reader)
+
+
+@pytest.mark.parametrize("shape", [(3, 100, 101), (3, 99, 100), (2, 100, 100)])
+def test_a_file_that_is_not_the_registered_one_is_not_read(
+    tmp_path: Path, shape: tuple[int, int, int]
+) -> None:
+    to_read = order(write(tmp_path / "a.tif", np.ones((3, 100, 100), np.uint8)), (1, 2, 3))
+    write(tmp_path / "a.tif", np.ones(shape, np.uint8))
+    with pytest.raises(ReadFailed, match="register it again"):
+        read(to_read)
+
+
+def test_a_jpeg2000_file_is_read(sample_data: Path) -> None:
+    scene = sample_data / "scenes" / "s2_b01_missouri_32615.jp2"
+    tiles = read(order(scene, (1,), 768))
+    assert len(tiles) == 9
+    with rasterio.open(scene) as raster:
+        expected = raster.read()
+    for tile in tiles:
+        w = tile.window
+        part = expected[:, w.row_off_px : w.row_end_px, w.col_off_px : w.col_end_px]
+        assert tile.pixels is not None
+        assert (tile.pixels == part).all()
 
 
 def test_leaving_early_stops_the_thread(sample_data: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch  # noqa: TID253 - what is tested is torch
+import torch
 
 from constellation_pipelines.inference.eurosat import LabelledChips
 from constellation_pipelines.inference.train import (

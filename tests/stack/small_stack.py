@@ -8,9 +8,10 @@ from constellation_pipelines.domain.errors import ConstellationError
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack import ports
 from constellation_pipelines.stack.narrator import Narrator
+from constellation_pipelines.stack.plan import Plan
 from constellation_pipelines.stack.process import MARK
 from constellation_pipelines.stack.service import Service
-from constellation_pipelines.stack.services import Plan, make_stores
+from constellation_pipelines.stack.services import make_stores
 from constellation_pipelines.stack.up import run_stack
 
 # It leaves a child behind in a session of its own, as a crash of a service with children does.

@@ -9,15 +9,8 @@ import psutil
 import psycopg
 import pytest
 
-from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.stack.account import service_account
-from constellation_pipelines.stack.postgres import (
-    LONGEST_SOCKET_PATH_BYTES,
-    EmbeddedPostgres,
-    ServerPrograms,
-    choose_programs,
-    installed_programs,
-)
+from constellation_pipelines.stack.postgres import LONGEST_SOCKET_PATH_BYTES, EmbeddedPostgres
 
 
 @pytest.fixture(scope="module")
@@ -88,27 +81,3 @@ def test_a_folder_the_account_can_reach_is_used_but_for_a_socket_with_too_long_a
     finally:
         server.remove()
         shutil.rmtree(folder)
-
-
-def test_without_programs_the_message_says_what_to_install(tmp_path: Path) -> None:
-    found = installed_programs({"CONSTELLATION_POSTGRES_BIN": str(tmp_path)})
-    with pytest.raises(ServiceUnavailable, match="apt install postgresql-15-postgis-3"):
-        choose_programs(found, None)
-
-
-def test_a_server_without_postgis_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ServiceUnavailable, match=f"PostgreSQL in {tmp_path}/bin has no PostGIS"):
-        choose_programs([ServerPrograms(tmp_path / "bin", 15_000)], None)
-
-
-def test_a_cluster_of_another_version_is_not_touched() -> None:
-    complete = [programs for programs in installed_programs() if programs.has_postgis]
-    with pytest.raises(ServiceUnavailable, match="needs PostgreSQL 14"):
-        choose_programs(complete, 14)
-
-
-def test_programs_of_unsupported_versions_are_passed_over(tmp_path: Path) -> None:
-    for name in ("postgres", "initdb"):
-        (tmp_path / name).write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.2'\n")
-        (tmp_path / name).chmod(0o755)
-    assert installed_programs({"CONSTELLATION_POSTGRES_BIN": str(tmp_path)}) == []

@@ -195,6 +195,24 @@ def test_a_service_that_does_not_start_stops_the_others_and_says_why(tmp_path: P
         forget_folder(note)
 
 
+def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    _, complaint = start(tmp_path / "file" / "data").communicate(timeout=PATIENCE_S)
+    assert complaint.startswith(f"error: CONSTELLATION_DATA_DIR={tmp_path}/file/data cannot be")
+    assert complaint.count("\n") == 1
+
+
+def test_a_terminal_that_goes_away_does_not_keep_the_services_from_stopping(
+    stack: Callable[[], Stack],
+) -> None:
+    running = stack()
+    assert running.up.stdout is not None
+    running.up.stdout.close()
+    running.up.send_signal(signal.SIGHUP)
+    running.up.wait(PATIENCE_S)
+    assert running.survivors == []
+
+
 def test_the_status_file_is_for_its_owner_and_survives_nonsense(tmp_path: Path) -> None:
     assert status.read(tmp_path) is None
     for text in ("", "{", "[]", '{"stack_id": 1}', json.dumps({"process": {"pid": 1}})):

@@ -20,8 +20,11 @@ export const formatPlural = (count: number, noun: string): string =>
 export const formatKm2 = (km2: number): string =>
   km2 === 0 ? "0 km²" : `${km2 >= 1000 ? integer.format(Math.round(km2)) : area.format(km2)} km²`;
 
-export const formatShare = (share: number): string =>
-  share > 0 && share < 0.01 ? finePercent.format(share) : percent.format(share);
+/** A share in whole per cent; small ones finer, so that nothing that is there reads as 0 %. */
+export function formatShare(share: number): string {
+  if (share > 0 && share < 0.001) return `<${finePercent.format(0.001)}`;
+  return share > 0 && share < 0.01 ? finePercent.format(share) : percent.format(share);
+}
 
 export const formatMetres = (metres: number): string => `${area.format(metres)} m`;
 
@@ -33,16 +36,23 @@ export const formatDay = (instant: string): string => day.format(new Date(instan
 /** An instant in the reader's own time zone. */
 export const formatMoment = (instant: string): string => moment.format(new Date(instant));
 
-/** Seconds in the largest unit that fits, such as `4 min`. */
-export function formatSeconds(seconds: number): string {
-  const whole = Math.max(0, seconds);
+/** Whole seconds in the largest unit that fits, such as `4 min`. */
+function formatWholeSeconds(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
   const [, unitS, unit] = STEPS.find(([limitS]) => whole < limitS) ?? [0, 1, "s"];
-  if (unit === "s" && whole < 10) return `${whole.toFixed(1)} s`;
   return `${Math.floor(whole / unitS)} ${unit}`;
 }
+
+/** How long something took; short times to a tenth of a second. */
+export function formatDuration(seconds: number): string {
+  return seconds < 10 ? `${Math.max(0, seconds).toFixed(1)} s` : formatWholeSeconds(seconds);
+}
+
+/** How long something takes so far. */
+export const formatElapsed = (seconds: number): string => `${formatWholeSeconds(seconds)} so far`;
 
 /** How long ago an instant was. */
 export function formatAge(instant: string, nowMs: number): string {
   const seconds = (nowMs - Date.parse(instant)) / 1000;
-  return seconds < 5 ? "just now" : `${formatSeconds(Math.floor(seconds))} ago`;
+  return seconds < 5 ? "just now" : `${formatWholeSeconds(seconds)} ago`;
 }

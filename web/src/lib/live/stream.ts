@@ -62,7 +62,7 @@ export class LiveStream {
   private receive(text: string): void {
     this.hear();
     const event = parseEvent(text);
-    if (event?.id == null) return;
+    if (event === null || event.id === null) return;
     this.lastId = Math.max(this.lastId ?? 0, event.id);
     this.handlers.onEvent(event);
   }

@@ -1,4 +1,4 @@
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 
 import { bodyOf, client } from "@/lib/api/client";
 import type { JobRequest } from "@/lib/api/types";
@@ -12,7 +12,5 @@ export function useQuote(request: JobRequest | null) {
       if (request === null) throw new Error("there is nothing to quote");
       return bodyOf(client.POST("/api/v1/jobs/quote", { body: request, signal }));
     },
-    placeholderData: keepPreviousData,
-    staleTime: 30_000,
   });
 }

@@ -1,4 +1,4 @@
-"""STAC Items: the one read beside a raster, and the one written for a scene."""
+"""The STAC Item beside a raster: what a user tells of its bands and time."""
 
 import json
 import math
@@ -188,9 +188,7 @@ class _Reader:
             pass
         self.refuse(at, "must be a finite number")
 
-    def times(
-        self, properties: Mapping[str, Any]
-    ) -> tuple[datetime, datetime] | tuple[None, None]:
+    def times(self, properties: Mapping[str, Any]) -> tuple[datetime, datetime] | tuple[None, None]:
         at = self.time(properties.get("datetime"), "properties.datetime")
         start_at = self.time(properties.get("start_datetime"), "properties.start_datetime") or at
         end_at = self.time(properties.get("end_datetime"), "properties.end_datetime") or at

@@ -1,0 +1,154 @@
+"""From a raster's header to a scene."""
+
+import hashlib
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import shapely
+
+from constellation_pipelines.domain.errors import InvalidInput, SceneRefused
+from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.domain.scene import Grid, Scene
+from constellation_pipelines.geo.footprint import area_km2, grid_footprint, gsd_m
+from constellation_pipelines.imagery.bands import Calibration, describe_bands
+from constellation_pipelines.imagery.crs import HOW_TO_WARP, describe_crs
+from constellation_pipelines.imagery.item import write_item
+from constellation_pipelines.imagery.raster import open_raster
+from constellation_pipelines.imagery.side_item import read_side_item
+
+MAX_KEY_CHARS = 100
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+MEDIA_TYPES = {"GTiff": "image/tiff; application=geotiff", "JP2OpenJPEG": "image/jp2"}
+
+
+def describe_scene(
+    path: Path,
+    *,
+    bands: Sequence[str] | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    key: str | None = None,
+) -> Scene:
+    """Describe a GeoTIFF or JPEG2000 file from its header, its digest and the Item beside it.
+
+    `bands` names the bands in the file's order and wins over Item, descriptions and colours;
+    `scale` and `offset` hold for every band: physical value = stored value * scale + offset.
+    `key` is made from the file's name unless given. Raises SceneRefused with one line that says
+    what to do; InvalidInput for a key that cannot be one.
+    """
+    calibration = Calibration(scale, offset)
+    scene_key = key_from(path) if key is None else check_key(key)
+    with open_raster(path) as dataset:
+        try:
+            grid = describe_grid(dataset)
+            footprint = grid_footprint(grid)
+            ground_m = gsd_m(grid)
+        except SceneRefused as error:
+            raise SceneRefused(f"{path.name}: {error.message}", field=error.field) from error
+        item = read_side_item(path)
+        described = describe_bands(dataset, names=bands, item=item, calibration=calibration)
+        nodata = dataset.nodata
+        media_type = MEDIA_TYPES[dataset.driver]
+    scene = Scene(
+        id=new_id(),
+        key=scene_key,
+        uri=str(path),
+        digest=file_digest(path),
+        grid=grid,
+        bands=described,
+        nodata=None if nodata is None else float(nodata),
+        gsd_m=ground_m,
+        footprint=json_of(footprint),
+        area_km2=area_km2(footprint),
+        start_at=item.start_at if item else None,
+        end_at=item.end_at if item else None,
+    )
+    written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    document = write_item(scene, file_name=path.name, media_type=media_type, written_at=written_at)
+    return replace(scene, item=document)
+
+
+def describe_grid(dataset: Any) -> Grid:
+    """The pixel grid of an open dataset. Raises SceneRefused when it has no place on the Earth."""
+    if all("complex" in dtype for dtype in dataset.dtypes):
+        raise SceneRefused(
+            "all its bands are complex numbers; make an amplitude or intensity raster of it"
+        )
+    transform = tuple(float(value) for value in tuple(dataset.transform)[:6])
+    crs = _crs_wkt(dataset, has_transform=transform != IDENTITY)
+    a, b, _, d, e, _ = transform
+    if not all(map(math.isfinite, transform)) or a * e == b * d:
+        raise SceneRefused("its geotransform is degenerate; write it again with a valid one")
+    block_height_px, block_width_px = dataset.block_shapes[0]
+    return Grid(
+        crs=describe_crs(crs),
+        transform=transform,  # type: ignore[arg-type]
+        width_px=dataset.width,
+        height_px=dataset.height,
+        block_width_px=block_width_px,
+        block_height_px=block_height_px,
+    )
+
+
+def _crs_wkt(dataset: Any, *, has_transform: bool) -> str:
+    from rasterio.errors import CRSError
+
+    try:
+        crs, gcps = dataset.crs, dataset.gcps[0]
+        wkt = str(crs.to_wkt()) if crs else ""
+    except CRSError as error:
+        raise SceneRefused(f"its CRS cannot be understood; {HOW_TO_WARP}") from error
+    if gcps and not (wkt and has_transform):
+        raise SceneRefused(f"it is placed by ground control points only; {HOW_TO_WARP}")
+    if not wkt:
+        raise SceneRefused("it has no CRS; assign one (gdal_edit.py -a_srs EPSG:...)")
+    if not has_transform:
+        raise SceneRefused("it has a CRS but no geotransform: its place on the Earth is unknown")
+    return wkt
+
+
+def key_from(path: Path) -> str:
+    """A key made from a file's name. Raises InvalidInput when nothing usable is left of it."""
+    plain = unicodedata.normalize("NFKD", path.stem).encode("ascii", "ignore").decode()
+    slug = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "-", plain))
+    key = slug.strip("-._")[:MAX_KEY_CHARS]
+    try:
+        return check_key(key)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path.name} makes no key: give one with --key", field="key") from error
+
+
+def check_key(key: str) -> str:
+    """The key, if URLs and Dagster's partitions can hold it. Raises InvalidInput."""
+    if not KEY.fullmatch(key) or ".." in key:
+        raise InvalidInput(
+            "a key must have 1 to 100 letters, digits or . _ -, start with a letter or digit and "
+            "have no two dots in a row",
+            field="key",
+        )
+    try:
+        UUID(key)
+    except ValueError:
+        return key
+    raise InvalidInput("a key must not look like an id; choose a name", field="key")
+
+
+def file_digest(path: Path) -> str:
+    """Sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_of(geometry: shapely.Geometry) -> dict[str, Any]:
+    """A geometry as GeoJSON in plain lists, equal to what comes back from the database."""
+    document: dict[str, Any] = json.loads(shapely.to_geojson(geometry))
+    return document

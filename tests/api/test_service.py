@@ -1,0 +1,173 @@
+"""The server as a whole: health, errors, its document, its place among the rooms."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+import yaml
+from fastapi import FastAPI
+
+from api import dashboard, errors
+from api.openapi import COMMITTED
+from constellation_pipelines.domain.ids import new_id
+from tests.api.service import Service, listening, serving
+from tests.api.test_jobs import problem_of
+
+CHECKOUT = Path(__file__).parent.parent.parent
+
+
+def test_a_live_process_is_healthy(service: Service) -> None:
+    response = httpx.get(f"{service.url}/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_ready_means_database_nats_and_a_worker_with_a_device(service: Service) -> None:
+    without = httpx.get(f"{service.url}/readyz")
+    assert without.status_code == 503
+    parts = without.json()["parts"]
+    assert {name: part["ok"] for name, part in parts.items()} == {
+        "postgres": True,
+        "nats": True,
+        "worker": False,
+    }
+    worker = new_id()
+    service.database.execute(
+        "insert into constellation.workers (id, host, pid) values (%s, 'h', 1)", (worker,)
+    )
+    service.database.execute(
+        "insert into constellation.gpus (id, uuid, host, idx, name, total_mem_mb, simulated,"
+        " worker_id) values (%s, 'G', 'h', 0, 'CPU', 1, true, %s)",
+        (new_id(), worker),
+    )
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
+    service.database.execute(
+        "update constellation.workers set heartbeat_at = now() - interval '1 minute'"
+    )
+    silent = httpx.get(f"{service.url}/readyz").json()
+    assert (silent["ready"], silent["parts"]["worker"]["ok"]) == (False, False)
+
+
+def test_a_lost_database_is_503_until_it_is_back(
+    database_url: str, tmp_path: Path, nats_url: str
+) -> None:
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    admin_url = database_url.replace(f"/{name}", "/postgres")
+    with (
+        serving(database_url, nats_url, tmp_path) as service,
+        psycopg.connect(admin_url, autocommit=True) as admin,
+    ):
+        assert service.http.get("/jobs").status_code == 200
+        admin.execute(f"alter database {name} allow_connections false")
+        admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
+        )
+        lost = service.http.get("/jobs")
+        assert problem_of(lost, 503)["code"] == "service_unavailable"
+        assert lost.headers["retry-after"] == "2"
+        assert name not in lost.text
+        unready = httpx.get(f"{service.url}/readyz", timeout=10)
+        assert unready.status_code == 503
+        assert unready.json()["parts"]["postgres"]["ok"] is False
+        assert httpx.get(f"{service.url}/healthz").status_code == 200
+        admin.execute(f"alter database {name} allow_connections true")
+        for _ in range(10):
+            if (back := service.http.get("/jobs")).status_code == 200:
+                break
+        assert back.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/v1/nothing", 404),
+        ("GET", "/api/v1/stream", 404),
+        ("DELETE", "/api/v1/jobs", 405),
+        ("PUT", "/healthz", 405),
+    ],
+)
+def test_every_error_is_a_problem(service: Service, method: str, path: str, status: int) -> None:
+    problem_of(httpx.request(method, service.url + path), status)
+
+
+def test_a_fault_of_ours_gives_a_number_and_no_inside(database_url: str, tmp_path: Path) -> None:
+    with serving(database_url, None, tmp_path) as service:
+        service.database.execute("alter table constellation.jobs rename column name to title")
+        found = problem_of(service.http.get("/jobs"), 500)
+    assert found["code"] == "internal_error"
+    assert "title" not in found["detail"]
+    assert "column" not in found["detail"]
+
+
+def test_the_root_is_a_page(service: Service) -> None:
+    page = httpx.get(service.url)
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[httpx.Client]:
+    app = FastAPI()
+    errors.install(app)
+    dashboard.mount(app, folder=folder, dagster_url="http://localhost:3000/?a=1&b=<2>")
+    with listening(app) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+def test_without_a_dashboard_the_root_names_the_other_doors(tmp_path: Path) -> None:
+    with served(tmp_path) as client:
+        page = client.get("/")
+    assert page.status_code == 200
+    assert 'href="/docs"' in page.text
+    assert 'href="http://localhost:3000/?a=1&amp;b=&lt;2&gt;"' in page.text
+
+
+def test_a_built_dashboard_is_served_and_leaves_the_api_its_errors(tmp_path: Path) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "index.html").write_text("home")
+    (tmp_path / "404.html").write_text("lost")
+    (tmp_path / "jobs" / "index.html").write_text("jobs")
+    with served(tmp_path) as client:
+        assert client.get("/").text == "home"
+        assert client.get("/jobs/").text == "jobs"
+        assert (client.get("/no").status_code, client.get("/no").text) == (404, "lost")
+        problem_of(client.get("/api/v1/no"), 404)
+        problem_of(client.delete("/api/v1/no"), 405)
+
+
+def test_the_committed_document_is_what_the_app_says(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    assert yaml.safe_load(COMMITTED.read_text()) == said, (
+        "write it anew: python -m api.openapi > api/openapi.yaml"
+    )
+    assert said["openapi"].startswith("3.1")
+
+
+def test_every_operation_says_what_failures_look_like(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    operations = [
+        operation
+        for path in said["paths"].values()
+        for method, operation in path.items()
+        if method in ("get", "post")
+    ]
+    assert len(operations) >= 15
+    for operation in operations:
+        assert "application/problem+json" in operation["responses"]["default"]["content"]
+    assert "HTTPValidationError" not in str(said)
+
+
+def test_the_api_loads_neither_dagster_nor_torch_nor_rasterio() -> None:
+    code = (
+        "import sys, api.main, api.openapi;"
+        "print([m for m in ('dagster', 'torch', 'rasterio', 'duckdb', 'geopandas', 'pandas')"
+        " if m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"
