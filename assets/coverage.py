@@ -1,6 +1,5 @@
 """Coverage: where a model has been, per scene and in map cells."""
 
-from typing import Any
 
 import dagster as dg
 

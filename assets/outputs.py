@@ -2,6 +2,7 @@
 
 import base64
 import json
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +112,7 @@ def preview(plan: Plan, longest_px: int = 512) -> bytes | None:
         return None
     import numpy
     import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.io import MemoryFile
 
     with rasterio.open(plan.files.raster) as source:
@@ -122,10 +124,10 @@ def preview(plan: Plan, longest_px: int = 512) -> bytes | None:
             palette[value] = color
     palette[255, 3] = 0
     pixels = numpy.moveaxis(palette[classes], -1, 0)
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="PNG", width=shape[1], height=shape[0], count=4, dtype="uint8"
-        ) as png:
+    profile = {"driver": "PNG", "width": shape[1], "height": shape[0], "count": 4}
+    with MemoryFile() as memory, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # a picture has no place on Earth
+        with memory.open(dtype="uint8", **profile) as png:
             png.write(pixels)
         return bytes(memory.read())
 

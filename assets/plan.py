@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
-
 from constellation_pipelines.domain.errors import AoiMissesScene, NotFound
 from constellation_pipelines.domain.fit import Fit, fit
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.geo.tiling import tile_windows, windows_touching
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import models, plans, scenes, tiles
 from constellation_pipelines.store.database import Connection

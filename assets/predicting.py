@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from constellation_pipelines.geo.footprint import area_km2, to_mercator, window_footprints
-
 from assets.plan import Plan
 from constellation_pipelines.domain.errors import EngineFailed
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.geo.footprint import area_km2, to_mercator, window_footprints
 from constellation_pipelines.inference.client import EngineClient
 from constellation_pipelines.inference.protocol import PredictOrder
 from constellation_pipelines.store import tiles

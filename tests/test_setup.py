@@ -84,7 +84,7 @@ def pretend_to_be_installed(clone: Path) -> None:
     (clone / "constellation_pipelines").symlink_to(CHECKOUT / "constellation_pipelines")
     program(
         clone / ".venv" / "bin" / "python",
-        f'case "$*" in *pip*) exit 9;; esac\n'
+        f'[ "$1 $2" = "-m pip" ] && exit 9\n'
         f'PYTHONPATH="{clone}:{CHECKOUT}" exec "{sys.executable}" "$@"',
     )
     (clone / ".venv" / "bin" / "activate").write_text(f"VIRTUAL_ENV={clone}/.venv\n")

@@ -28,7 +28,7 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> dict[str, Any
         TextColumn("tiles"),
         TimeElapsedColumn(),
     )
-    job: dict[str, Any] = client.get(path)  # one that does not exist is refused before any bar is drawn
+    job: dict[str, Any] = client.get(path)  # before the bar, so that a refusal stands alone
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         task = progress.add_task("", total=None)
         while True:

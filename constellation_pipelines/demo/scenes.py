@@ -86,7 +86,7 @@ def generate(path: Path, size_px: int = GENERATED_PX) -> Path:
     """Write a smooth, seeded 8-bit scene of 10 m pixels."""
     import numpy
     import rasterio
-    from rasterio.transform import from_origin
+    from rasterio.transform import Affine
 
     random = numpy.random.default_rng(0)
     coarse = random.uniform(40, 200, (3, size_px // 64, size_px // 64))
@@ -100,7 +100,7 @@ def generate(path: Path, size_px: int = GENERATED_PX) -> Path:
         "count": 3,
         "dtype": "uint8",
         "crs": "EPSG:32633",
-        "transform": from_origin(500_000, 5_000_000, 10, 10),
+        "transform": Affine(10, 0, 500_000, 0, -10, 5_000_000),
         "tiled": True,
         "blockxsize": 256,
         "blockysize": 256,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -30,6 +31,8 @@ def show(console: Console, api_url: str, dagster_url: str, scenes: DemoScenes) -
     shown = submit_all(console, client, scenes)
     follow(console, client, shown)
     console.print(table(shown))
+    for line in [*outputs_lines(shown), *refusal_lines(shown)]:
+        console.print(line, soft_wrap=True, highlight=False)
     disagreements = [
         line for name, job in shown.jobs.items() for line in compare(client, dagster_url, name, job)
     ]
@@ -98,7 +101,7 @@ def follow(console: Console, client: DemoClient, shown: Shown) -> None:
 
 def table(shown: Shown) -> Table:
     """Every scene's outcome."""
-    result = Table("scene", "state", "tiles", "km2", "seconds", "device", "outputs")
+    result = Table("scene", "state", "tiles", "km2", "seconds", "device", box=SIMPLE)
     for name, job in shown.jobs.items():
         run = job["runs"][-1]
         result.add_row(
@@ -108,10 +111,9 @@ def table(shown: Shown) -> Table:
             f"{job['area_km2']:,.1f}",
             f"{run['metrics'].get('device_s', 0):.1f}",
             "simulated" if run["simulated"] else str(run["device_uuid"]),
-            outputs_text(run) or str(job["error"] or ""),
         )
-    for name, reason in shown.refused.items():
-        result.add_row(name, "refused", "", "", "", "", reason)
+    for name in shown.refused:
+        result.add_row(name, "refused")
     return result
 
 
@@ -125,10 +127,19 @@ def tiles_text(job: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def outputs_text(run: dict[str, Any]) -> str:
-    """Where a run's outputs lie, one a line."""
-    places = run["metrics"].get("outputs", {})
-    return "\n".join(short(places[kind]) for kind in ("raster", "predictions") if places.get(kind))
+def outputs_lines(shown: Shown) -> list[str]:
+    """Where each job's outputs lie, or why it has none."""
+    lines = []
+    for name, job in shown.jobs.items():
+        places = job["runs"][-1]["metrics"].get("outputs", {})
+        found = [short(places[kind]) for kind in ("raster", "predictions") if places.get(kind)]
+        lines += [f"{name}: {text}" for text in found or [str(job["error"] or "no outputs")]]
+    return lines
+
+
+def refusal_lines(shown: Shown) -> list[str]:
+    """Why scenes were refused."""
+    return [f"{name} was refused: {reason}" for name, reason in shown.refused.items()]
 
 
 def short(path: str) -> str:

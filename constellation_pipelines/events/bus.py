@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import Header, PubAck, RetentionPolicy, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
@@ -167,13 +167,20 @@ class Bus:
 
     async def _lost(self) -> None:
         self._stream = None
-        for ack in self._in_flight:
-            ack.cancel()
+        self._give_up_acks()
         for call in self._on_lost:
             call()
 
+    def _give_up_acks(self) -> None:
+        for ack in self._in_flight:
+            ack.cancel()
+
     async def _erred(self, error: Exception) -> None:
         log.debug("nats: %r", error)
+        if isinstance(error, APIError):
+            # A refusal arrives here and its future never ends (nats-py 2.16). Acknowledgements come
+            # in order, so those before it have ended, and those after it will be refused as well.
+            self._give_up_acks()
         if isinstance(error, nats.errors.SlowConsumerError):
             for call in self._on_lost:
                 call()
@@ -182,7 +189,7 @@ class Bus:
 async def count_acknowledged(acks: Sequence[asyncio.Future[PubAck]]) -> int:
     """How many messages the stream took before the first that it did not; forget the others."""
     if acks:
-        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S)
     failed = (ack for ack in acks if not ack.done() or ack.cancelled() or ack.exception())
     first = next(failed, None)
     kept = len(acks) if first is None else list(acks).index(first)

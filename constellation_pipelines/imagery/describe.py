@@ -45,6 +45,7 @@ def describe_scene(
     `key` is made from the file's name unless given. Raises SceneRefused with one line that says
     what to do; InvalidInput for a key that cannot be one.
     """
+    path = path.absolute()
     calibration = Calibration(scale, offset)
     scene_key = key_from(path) if key is None else check_key(key)
     with open_raster(path) as dataset:
@@ -72,9 +73,14 @@ def describe_scene(
         start_at=item.start_at if item else None,
         end_at=item.end_at if item else None,
     )
+    return with_item(scene, path, media_type)
+
+
+def with_item(scene: Scene, path: Path, media_type: str) -> Scene:
+    """The scene with a STAC Item of its own."""
     written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    document = write_item(scene, file_name=path.name, media_type=media_type, written_at=written_at)
-    return replace(scene, item=document)
+    item = write_item(scene, file_name=path.name, media_type=media_type, written_at=written_at)
+    return replace(scene, item=item)
 
 
 def describe_grid(dataset: Any) -> Grid:
@@ -149,6 +155,6 @@ def file_digest(path: Path) -> str:
 
 
 def json_of(geometry: shapely.Geometry) -> dict[str, Any]:
-    """A geometry as GeoJSON in plain lists, equal to what comes back from the database."""
+    """A geometry as GeoJSON in plain lists, as JSON gives it back."""
     document: dict[str, Any] = json.loads(shapely.to_geojson(geometry))
     return document

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +17,7 @@ from psycopg.rows import dict_row
 from websockets.sync.client import connect
 
 from constellation_pipelines.demo.scenes import generate
-from constellation_pipelines.settings import Settings
-from constellation_pipelines.stack.detached import start_detached
-from constellation_pipelines.stack.up import stop_stack
+from constellation_pipelines.stack import status
 
 CHECKOUT = Path(__file__).parent.parent.parent
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
@@ -88,6 +88,13 @@ class Stack:
                         return
 
 
+def constellation(*arguments: str) -> None:
+    """Run the command as a user would."""
+    command = [sys.executable, "-m", "constellation_pipelines.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="session")
 def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Everything `constellation up` starts, on a data directory of its own."""
@@ -102,13 +109,14 @@ def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        settings = Settings()
-        urls = dict(start_detached(settings, lambda _: None).urls)
+        constellation("up", "--detach")
+        running = status.read(data_dir)
+        assert running is not None
         try:
-            with httpx.Client(base_url=f"{urls['api']}/api/v1", timeout=30) as http:
-                yield Stack(data_dir, urls, http)
+            with httpx.Client(base_url=f"{running.urls['api']}/api/v1", timeout=30) as http:
+                yield Stack(data_dir, dict(running.urls), http)
         finally:
-            stop_stack(settings.data_dir)
+            constellation("down")
 
 
 @pytest.fixture(scope="session")

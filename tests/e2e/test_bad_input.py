@@ -75,8 +75,8 @@ def test_a_scene_with_ground_control_points_only_is_refused(
 @pytest.mark.parametrize(
     ("change", "status", "says"),
     [
-        ({"scenes": ["no-such-scene"]}, 404, "no-such-scene"),
-        ({"model": "no-such-model"}, 404, "no-such-model"),
+        ({"scenes": ["no-such-scene"]}, 422, "no-such-scene"),
+        ({"model": "no-such-model"}, 422, "no-such-model"),
         ({"scenes": ["s2_b01_missouri_32615"]}, 422, "red, green, blue"),
         ({"aoi": FAR_AWAY}, 422, "l7_rgb_byte_bahamas_32618"),
         ({"accept_gsd_mismatch": False}, 422, "pixel size"),

@@ -33,7 +33,8 @@ query Checks($asset: AssetKeyInput!) { assetNodeOrError(assetKey: $asset) { ... 
 
 LAUNCH = """
 mutation Launch($p: ExecutionParams!) { launchRun(executionParams: $p) {
-  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  ... on RunConfigValidationInvalid { errors { message } } } }
 """
 
 
@@ -175,6 +176,7 @@ def test_a_materialization_from_dagsters_ui_shows_up_as_a_job(stack: Stack, done
         "executionMetadata": {"tags": [{"key": "dagster/partition", "value": LIBYA}]},
     }
     reply = stack.graphql(LAUNCH, p=params)["launchRun"]
+    assert reply["__typename"] == "LaunchRunSuccess", reply
     run_id = reply["run"]["runId"]
     run = stack.wait(
         lambda: stack.http.get(f"/runs/{run_id}").json(),
