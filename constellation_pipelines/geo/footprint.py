@@ -25,6 +25,7 @@ INSET_PX = 1e-3
 AT_POLE_DEG = 1e-7
 MERCATOR_LIMIT_DEG = 85.0511287798066
 MERCATOR_RADIUS_M = 6_378_137.0
+FOLDED = "its grid folds over itself or has no area on the Earth: check its CRS and transform"
 
 
 def grid_footprint(grid: Grid) -> MultiPolygon:
@@ -36,7 +37,7 @@ def grid_footprint(grid: Grid) -> MultiPolygon:
     _check_way_back(grid, *_rings([whole], EDGE_POINTS))
     footprint = _footprints(grid, [whole], EDGE_POINTS)[0]
     if footprint.is_empty or not footprint.is_valid or not area_km2(footprint) > 0:
-        raise SceneRefused("its grid folds over itself or has no area on the Earth: check its CRS")
+        raise SceneRefused(FOLDED)
     return footprint
 
 
@@ -185,7 +186,10 @@ def _polygons(lon_deg: Coordinates, lat_deg: Coordinates) -> list[MultiPolygon]:
     rings = shapely.linearrings(np.stack([lon_deg[plain], lat_deg[plain]], axis=-1))
     footprints[plain] = shapely.multipolygons(shapely.polygons(rings)[:, None])
     for index in (~plain).nonzero()[0]:
-        parts = dateline.split_ring(lon_deg[index], lat_deg[index])
+        try:
+            parts = dateline.split_ring(lon_deg[index], lat_deg[index])
+        except shapely.errors.GEOSException as error:  # of outlines that cross themselves
+            raise SceneRefused(FOLDED) from error
         footprints[index] = MultiPolygon(parts)
     return list(shapely.orient_polygons(footprints))
 

@@ -79,7 +79,7 @@ def describe_bands(
 
 
 def _from_file(dataset: Any) -> list[Band]:
-    descriptions = [_clean(text) for text in dataset.descriptions]
+    descriptions = _descriptions(dataset)
     commons = [_common_in(text) for text in descriptions]
     if not any(commons):
         commons = _colours(dataset)
@@ -101,6 +101,13 @@ def _from_file(dataset: Any) -> list[Band]:
             )
         )
     return bands
+
+
+def _descriptions(dataset: Any) -> list[str]:
+    try:
+        return [_clean(text) for text in dataset.descriptions]
+    except UnicodeDecodeError:  # written in some older encoding
+        return [""] * int(dataset.count)
 
 
 def _colours(dataset: Any) -> list[str | None]:

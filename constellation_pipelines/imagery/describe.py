@@ -111,7 +111,7 @@ def _crs_wkt(dataset: Any, *, has_transform: bool) -> str:
     try:
         crs, gcps = dataset.crs, dataset.gcps[0]
         wkt = str(crs.to_wkt()) if crs else ""
-    except CRSError as error:
+    except (CRSError, UnicodeDecodeError) as error:
         raise SceneRefused(f"its CRS cannot be understood; {HOW_TO_WARP}") from error
     if gcps and not (wkt and has_transform):
         raise SceneRefused(f"it is placed by ground control points only; {HOW_TO_WARP}")

@@ -101,6 +101,12 @@ def forget_folder(note: Path) -> None:
     note.unlink()
 
 
+def forget_folders(data_dir: Path) -> None:
+    """Delete the private folders of a data directory whose stack is down and not wanted again."""
+    for note in data_dir.glob("*/*.path"):
+        forget_folder(note)
+
+
 def _is_ours(account: Account, folder: Path) -> bool:
     """In a place where everyone may write, only a private folder of the account is trusted."""
     if folder.parent != PRIVATE_PARENT or not folder.name.startswith(PREFIX):

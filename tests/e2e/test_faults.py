@@ -54,7 +54,7 @@ def test_a_killed_run_goes_on_and_writes_each_tile_once(stack: Stack, large_scen
     assert ended["runs"][0]["attempt"] == 2
     planned = ended["tiles_planned"]
     assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
-    assert stack.rows(LIVE_LEASES) == [{"n": 0}]
+    stack.wait(lambda: stack.rows(LIVE_LEASES), lambda rows: rows == [{"n": 0}], timeout_s=10)
 
 
 def test_a_killed_engine_comes_back_and_the_run_goes_on(stack: Stack, large_scene: str) -> None:

@@ -169,7 +169,6 @@ def test_a_materialization_from_dagsters_ui_shows_up_as_a_job(stack: Stack, done
             "repositoryName": "__repository__",
             "jobName": "__ASSET_JOB",
             "assetSelection": [{"path": ["predictions", "eurosat_landcover"]}],
-            "assetCheckSelection": [],
         },
         "runConfigData": {"ops": {op: {"config": {"accept_gsd_mismatch": True, "reuse": False}}}},
         "mode": "default",

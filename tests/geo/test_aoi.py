@@ -43,10 +43,10 @@ def shape(aoi: object) -> shapely.MultiPolygon:
 
 
 def refusal(aoi: object) -> InvalidInput:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InvalidInput) as caught:
         validate_aoi(aoi)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert caught.value.field is not None
     assert caught.value.message.startswith(caught.value.field)
     return caught.value
@@ -246,9 +246,9 @@ def test_too_many_vertices_are_refused_and_the_most_allowed_are_taken_within_a_s
     angles = np.linspace(0, 2 * np.pi, MAX_VERTICES)
     ring = np.column_stack([np.cos(angles), np.sin(angles)]).tolist()
     ring[-1] = ring[0]
-    began = time.perf_counter()
+    began = time.process_time()
     area = shape(polygon(ring))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert area.area == pytest.approx(math.pi, rel=1e-4)
     assert str(MAX_VERTICES) in refusal(polygon([*ring, ring[0]])).message
 

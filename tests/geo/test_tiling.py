@@ -160,7 +160,7 @@ def test_ten_thousand_windows_against_a_detailed_aoi_take_under_two_seconds() ->
     grid = grids.utm(51_200, 51_200)
     windows = tile_windows(grid, 64)
     circle = shapely.Point(17.0, 43.5).buffer(1.0, quad_segs=10_000)
-    began = time.perf_counter()
+    began = time.process_time()
     touched = windows_touching(grid, windows, mapping(circle))
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert 0 < len(touched) < len(windows) == 10_000

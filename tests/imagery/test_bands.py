@@ -143,6 +143,13 @@ def test_descriptions_lose_what_could_forge_output(tmp_path: Path) -> None:
     assert band.name.isprintable()
 
 
+def test_descriptions_in_another_encoding_are_left_out(tmp_path: Path) -> None:
+    path = rasters.write(tmp_path / "a.tif", count=1, descriptions=("nir XX",))
+    path.write_bytes(path.read_bytes().replace(b"nir XX", b"nir \xe9\xe9"))
+    (band,) = described(path)
+    assert (band.name, band.common_name) == ("band 1", None)
+
+
 def test_scale_and_offset_come_from_the_item(plain: Path) -> None:
     told = item(*[ItemBand("x", None, 2.75e-5, -0.2)] * 3)
     assert {(b.scale, b.offset) for b in described(plain, item=told)} == {(2.75e-5, -0.2)}

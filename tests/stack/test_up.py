@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from constellation_pipelines.stack import lock, ports, status
-from constellation_pipelines.stack.account import forget_folder
+from constellation_pipelines.stack.account import forget_folders
 from constellation_pipelines.stack.process import ProcessId, marked
 from constellation_pipelines.stack.status import StackStatus
 from constellation_pipelines.stack.up import stop_stack
@@ -76,8 +76,7 @@ def stack(tmp_path: Path) -> Iterator[Callable[[], Stack]]:
         each.up.kill()
         each.up.communicate()
         stop_stack(each.data_dir)
-        for note in each.data_dir.glob("*/*.path"):
-            forget_folder(note)
+        forget_folders(each.data_dir)
 
 
 def test_down_leaves_nothing_running(stack: Callable[[], Stack]) -> None:
@@ -153,8 +152,7 @@ def test_without_programs_nothing_is_started(tmp_path: Path) -> None:
     assert up.returncode == 1
     assert complaint.startswith("error: no PostgreSQL server programs were found: install")
     assert not lock.is_held(tmp_path)
-    for note in tmp_path.glob("*/*.path"):
-        forget_folder(note)
+    forget_folders(tmp_path)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
@@ -191,8 +189,7 @@ def test_a_service_that_does_not_start_stops_the_others_and_says_why(tmp_path: P
     assert "postgres" in said
     assert marked(stack.status.stack_id) == []
     assert status.read(data_dir) is None
-    for note in data_dir.glob("*/*.path"):
-        forget_folder(note)
+    forget_folders(data_dir)
 
 
 def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
