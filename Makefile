@@ -18,6 +18,7 @@ demo: setup ## Start everything and run a model over real scenes (ARGS=--exit: e
 	@$(BIN)/python -m constellation_pipelines.cli demo $(ARGS)
 
 test: setup ## Run the tests (ARGS= is handed to pytest)
+	@scripts/setup-web --browser
 	@$(BIN)/python -m pytest $(ARGS)
 
 dev: setup ## Start everything in the foreground; Ctrl-C stops it
@@ -28,10 +29,11 @@ lint: setup ## Check style, types and the direction of imports
 	@$(BIN)/ruff format --check $(PATHS)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@if [ -d web/node_modules ]; then npm --prefix web run --silent check; fi
 
 bench: setup ## Run the benchmarks (ONLY=name for one)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-clean: ## Delete caches and the virtual environment; .constellation and its data stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## Delete caches and what set-up made; .constellation and its data stay
+	rm -rf .venv web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './web/*' -prune -exec rm -rf {} +

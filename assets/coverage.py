@@ -1,6 +1,5 @@
 """Coverage: where a model has been, per scene and in map cells."""
 
-
 import dagster as dg
 
 from assets.names import coverage_key, predictions_key

@@ -6,13 +6,12 @@ becomes assets and a job of its own.
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from assets.training import eurosat_landcover_training
 
 from assets.coverage import coverage_asset
 from assets.names import coverage_key, predictions_key
-from assets.partitions import scenes
 from assets.predictions import predictions_asset
 from assets.scenes import registered_scene
+from assets.training import eurosat_landcover_training
 from constellation_pipelines.domain import names
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.inference.package import discover
@@ -49,7 +48,6 @@ def prediction_job(card: ModelCard) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         names.dagster_job(card.name),
         selection=selection,
-        partitions_def=scenes,
         description=f"Run {card.name} over one scene and update its coverage.",
     )
 

@@ -76,9 +76,11 @@ def download(url: str, folder: Path, tell: Callable[[str], None]) -> Path:
             tell(f"downloading {url} ({int(reply.headers.get('content-length', 0)) >> 20} MB)")
             for chunk in reply.iter_bytes():
                 file.write(chunk)
+        partial.rename(path)
     except httpx.HTTPError as error:
         raise OSError(f"{url}: {error}") from error
-    partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 

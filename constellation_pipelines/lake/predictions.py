@@ -15,13 +15,15 @@ def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -
     """
     import geopandas
     import pandas
+    import pyarrow
     import shapely
 
     columns = ("digest", "row_off_px", "col_off_px", "height_px", "width_px", "state", "area_km2")
     numbers = ("confidence", "valid_fraction", "read_ms", "infer_ms")
     data: dict[str, Any] = {name: [tile[name] for tile in tiles] for name in columns}
     for name in numbers:
-        data[name] = pandas.array([tile[name] for tile in tiles], dtype="Float64")
+        values = pyarrow.array([tile[name] for tile in tiles], pyarrow.float64())
+        data[name] = pandas.arrays.ArrowExtensionArray(values)  # pandas' own makes NaN a null
     data["top_class"] = pandas.array([tile["top_class"] for tile in tiles], dtype="Int16")
     data["class_counts"] = [compact(tile["class_counts"]) for tile in tiles]
     data["gsd_mismatch"] = [bool(tile["gsd_mismatch"]) for tile in tiles]

@@ -37,7 +37,13 @@ def write(data_dir: Path, code_port: int, location: str) -> Path:
 def instance_config(home: Path) -> dict[str, Any]:
     """What dagster.yaml says. URLs come from the environment, so no password lies in a file."""
     return {
-        "storage": {"postgres": {"postgres_url": {"env": DAGSTER_DATABASE_VARIABLE}}},
+        "storage": {
+            "postgres": {
+                "postgres_url": {"env": DAGSTER_DATABASE_VARIABLE},
+                # `migrate` makes the tables. Looking for them costs every run process 60 ms.
+                "should_autocreate_tables": False,
+            }
+        },
         "run_coordinator": {
             "module": "constellation_pipelines.launcher.coordinator",
             "class": "ConstellationRunCoordinator",
@@ -61,11 +67,12 @@ def instance_config(home: Path) -> dict[str, Any]:
             "config": {"base_dir": str(home)},
         },
         "compute_logs": {
-            "module": "dagster._core.storage.local_compute_log_manager",
-            "class": "LocalComputeLogManager",
+            "module": "constellation_pipelines.launcher.compute_logs",
+            "class": "ConstellationComputeLogManager",
             "config": {"base_dir": str(home / "compute_logs")},
         },
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},  # no sign-up form before the first page
     }
 
 

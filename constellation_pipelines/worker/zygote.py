@@ -19,16 +19,29 @@ from typing import Any, NoReturn
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode
 from constellation_pipelines.worker.process import die_with_parent
 
+# All that a run imports up to its first tile and after it, save DuckDB, which starts a thread.
 PRELOAD = (
+    "constellation_pipelines.inference.class_raster",
+    "constellation_pipelines.launcher.compute_logs",
+    "constellation_pipelines.launcher.coordinator",
+    "constellation_pipelines.worker.run_process",
     "dagster._cli.api",
     "dagster._core.execution.api",
+    "dagster._core.execution.plan.active",
     "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
+    "dagster._core.storage.root",
+    "dagster._core.utility_ops",
+    "dagster._core.workspace.autodiscovery",
     "dagster._grpc.impl",
     "dagster_postgres",
-    "geopandas",
+    "geopandas.io._geoarrow",
+    "psycopg2.extras",
+    "pyarrow.pandas_compat",
     "pyarrow.parquet",
-    "rasterio",
-    "constellation_pipelines.worker.run_process",
+    "rasterio.shutil",
+    "upath.implementations.local",
+    "watchdog.observers.polling",
 )
 
 

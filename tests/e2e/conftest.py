@@ -18,6 +18,7 @@ from websockets.sync.client import connect
 
 from constellation_pipelines.demo.scenes import generate
 from constellation_pipelines.stack import status
+from constellation_pipelines.stack.account import forget_folders
 
 CHECKOUT = Path(__file__).parent.parent.parent
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
@@ -117,6 +118,7 @@ def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 yield Stack(data_dir, dict(running.urls), http)
         finally:
             constellation("down")
+            forget_folders(data_dir)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,36 @@
+"""Captures what a step prints, for Dagster's UI, without helpers of its own.
+
+Dagster's manager also copies the output to the run process's own streams, by two `tail` and two
+Python processes per step. On a busy host they cost as much as the step's first tile.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.local_compute_log_manager import (
+    IO_TYPE_EXTENSION,
+    LocalComputeLogManager,
+)
+
+
+class ConstellationComputeLogManager(LocalComputeLogManager):
+    """Local files, written directly."""
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Send both streams to the step's files until the step ends."""
+        out = self._file(log_key, ComputeIOType.STDOUT)
+        err = self._file(log_key, ComputeIOType.STDERR)
+        with redirect_to_file(sys.stdout, out), redirect_to_file(sys.stderr, err):
+            yield CapturedLogContext(log_key)
+        done = self.complete_artifact_path(log_key)  # type: ignore[no-untyped-call]  # Dagster's own
+        Path(done).touch()
+
+    def _file(self, log_key: Sequence[str], stream: ComputeIOType) -> str:
+        path = self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[stream])
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return str(path)

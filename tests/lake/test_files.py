@@ -1,0 +1,38 @@
+"""A file of the lake is there whole, or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from constellation_pipelines.lake.files import files_of_run, whole_file
+
+
+def test_a_file_appears_once_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    with whole_file(path) as partial:
+        partial.write_text("all of it")
+        assert not path.exists()
+    assert path.read_text() == "all of it"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with whole_file(path) as partial:
+            partial.write_text("half of the ne")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_predictions_lie_where_duckdb_finds_them_by_model_and_date(tmp_path: Path) -> None:
+    files = files_of_run(tmp_path, run_id="r", model="m@1", date="2026-11-23")
+    below = files.predictions.relative_to(tmp_path)
+    assert below == Path("predictions/model=m@1/date=2026-11-23/r.parquet")
+    assert files.raster.parent == files.item.parent == tmp_path / "rasters" / "r"
