@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from api import dashboard, errors, openapi
 from api.limits import BodyLimit
 from api.live import Hub
+from api.origins import OwnOrigin
 from api.routers import about, gpus, health, jobs, models, runs, scenes, stream
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
@@ -53,6 +54,7 @@ def create_app(
     app.state.database = given
     app.state.hub = hub
     app.add_middleware(BodyLimit)
+    app.add_middleware(OwnOrigin, host=settings.api_host)
     errors.install(app)
     for room in (jobs, runs, gpus, scenes, models, stream, about, health):
         app.include_router(room.router)

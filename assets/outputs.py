@@ -93,6 +93,8 @@ def stac_item(plan: Plan) -> dict[str, Any]:
         "type": "application/vnd.apache.parquet",
         "roles": ["data"],
     }
+    # A run that found all its tiles done has no raster of its own.
+    assets = {"classes": raster} if plan.files.raster.exists() else {}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -102,7 +104,7 @@ def stac_item(plan: Plan) -> dict[str, Any]:
         "bbox": scene.item["bbox"],
         "properties": properties,
         "links": [],
-        "assets": {"classes": raster, "predictions": table},
+        "assets": {**assets, "predictions": table},
     }
 
 

@@ -1,5 +1,7 @@
 """Tile predictions: one asset per model, one partition per scene."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,8 +89,10 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
     """Keep the reason of a failure on the run's row, and give Dagster one clear line of it."""
     try:
         yield
-    except LeaseLost:
-        raise  # another process has this run now: its record is not ours to write
+    except LeaseLost as error:
+        # Another process has this run now. Whatever we reported would be taken for its word.
+        print(error.message, file=sys.stderr, flush=True)
+        os._exit(os.EX_TEMPFAIL)
     except ConstellationError as error:
         with database.transaction() as connection:
             plans.record_error(connection, run_id, error.message)
@@ -125,12 +129,13 @@ def run_tiles(
 
 def reporter(log: dg.DagsterLogManager) -> Callable[[tiles.Progress], None]:
     """Logs progress now and then."""
-    last = [0.0]
+    reported_at = 0.0
 
     def report(progress: tiles.Progress) -> None:
+        nonlocal reported_at
         done = progress.completed + progress.failed + progress.reused
-        if time.monotonic() - last[0] >= REPORT_S or done == progress.planned:
-            last[0] = time.monotonic()
+        if time.monotonic() - reported_at >= REPORT_S or done == progress.planned:
+            reported_at = time.monotonic()
             failed = f", {progress.failed} failed" if progress.failed else ""
             log.info(f"{done} of {progress.planned} tiles{failed}")
 

@@ -1,7 +1,6 @@
 """The `constellation` command."""
 
 import importlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from constellation_pipelines.domain.errors import ConstellationError
 COMMANDS = "constellation_pipelines.commands"
 GROUPS = {
     "scenes": "Register and look at scenes.",
-    "models": "Register and look at models.",
+    "models": "Look at models.",
     "jobs": "Submit and follow jobs.",
 }
 PLAIN = ("gpus",)
@@ -52,20 +51,16 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for name in ("stack", *PLAIN):
-        if module := subject(name):
-            app.add_typer(module.app)
+        app.add_typer(subject(name).app)
     for name, text in GROUPS.items():
-        if module := subject(name):
-            app.add_typer(module.app, name=name, help=text, no_args_is_help=True)
-    if module := subject("demo"):
-        app.command(rich_help_panel="The stack")(module.demo)
+        app.add_typer(subject(name).app, name=name, help=text, no_args_is_help=True)
+    app.command(rich_help_panel="The stack")(subject("demo").demo)
     return app
 
 
-def subject(name: str) -> ModuleType | None:
-    """The module of one subject's commands, where this installation has it."""
-    path = f"{COMMANDS}.{name}"
-    return importlib.import_module(path) if importlib.util.find_spec(path) else None
+def subject(name: str) -> ModuleType:
+    """The module of one subject's commands."""
+    return importlib.import_module(f"{COMMANDS}.{name}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query, Response
 from api.deps import DatabasePart, SettingsPart
 from api.schemas.base import NO_CONTROLS
 from api.schemas.scene import SceneDetail, ScenePage, SceneReply, SceneRequest
-from constellation_pipelines.domain.errors import Conflict
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
 from constellation_pipelines.store import scenes
@@ -19,12 +18,21 @@ router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
     "",
     status_code=201,
     summary="Register a scene",
-    responses={200: {"model": SceneDetail, "description": "It was registered already."}},
+    responses={
+        200: {
+            "model": SceneDetail,
+            "description": "It was registered already; it is described as asked for now.",
+        }
+    },
 )
 def add_scene(
     request: SceneRequest, response: Response, database: DatabasePart, settings: SettingsPart
 ) -> SceneDetail:
-    """Read a raster's header and register it. The raster stays where it is."""
+    """Read a raster's header and register it. The raster stays where it is.
+
+    Registering it again with other bands or another calibration describes it anew, until a job
+    has used it; from then on that takes a new key.
+    """
     path = resolve_scene_path(request.path, settings.allowed_scene_roots)
     described = describe_scene(
         path,
@@ -35,12 +43,6 @@ def add_scene(
     )
     with database.transaction() as connection:
         scene = scenes.add(connection, described)
-    if scene.bands != described.bands:
-        raise Conflict(
-            f"this file is registered already, as {scene.key}, with other bands or another "
-            "calibration; these stay as they are",
-            field="path",
-        )
     response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)

@@ -24,6 +24,8 @@ def demo(
     from constellation_pipelines.settings import Settings
     from constellation_pipelines.stack.up import stop_stack
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end as by Ctrl-C: no stack is left behind
+        signal.signal(number, signal.default_int_handler)
     console = Console()
     found = demo_scenes.find(Settings().data_dir, console.print)
     console.print(f"The demonstration takes {found.remark}.")

@@ -104,7 +104,7 @@ def show(
             "key": scene["key"],
             "id": scene["id"],
             "file": scene["uri"],
-            "sha256": scene["digest"],
+            "digest": scene["digest"],
             "pixels": f"{scene['width_px']} x {scene['height_px']}",
             "pixel size": f"{scene['gsd_m']:.3g} m",
             "area": f"{scene['area_km2']:,.1f} km2",

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from constellation_pipelines.commands.output import JsonFlag
 from constellation_pipelines.domain.errors import ConstellationError, ServiceUnavailable
 
 if TYPE_CHECKING:
     from constellation_pipelines.settings import Settings
 
 app = typer.Typer()
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(rich_help_panel="The stack")
@@ -86,16 +85,18 @@ def api() -> None:
     import uvicorn
 
     from api.main import create_app
+    from constellation_pipelines.observability.logs import configure_logging
     from constellation_pipelines.stack.attach import attached
     from constellation_pipelines.stack.plan import check_host
 
     settings = attached(load_settings())
     check_host(settings.api_host)
+    configure_logging()
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
-        log_level="info",
+        log_config=None,  # its lines go with ours
         access_log=False,
         timeout_graceful_shutdown=5,
     )
@@ -105,8 +106,10 @@ def api() -> None:
 def dispatcher() -> None:
     """Turn pending jobs into Dagster runs and relay events."""
     from constellation_pipelines.dispatcher.main import run
+    from constellation_pipelines.observability.logs import configure_logging
     from constellation_pipelines.stack.attach import attached
 
+    configure_logging()
     run(attached(load_settings()))
 
 

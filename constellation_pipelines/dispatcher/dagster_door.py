@@ -7,7 +7,9 @@ from uuid import UUID
 from dagster import (
     AssetKey,
     AssetMaterialization,
+    DagsterError,
     DagsterInstance,
+    DagsterRun,
     JobDefinition,
     RepositoryDefinition,
 )
@@ -49,8 +51,16 @@ class DagsterDoor:
     def launch(self, run: PendingRun) -> None:
         """Make and queue a Dagster run with the run's own id. Safe to call again after a crash.
 
-        Raises ConstellationError when the model has no Dagster job: its package is not there.
+        Raises ConstellationError when the model has no Dagster job, its package not being there,
+        or when Dagster refuses the run.
         """
+        try:
+            self._coordinator.enqueue(self._make(run))
+        except DagsterError as error:
+            raise ConstellationError(f"Dagster refused the run: {error}") from error
+
+    def _make(self, run: PendingRun) -> DagsterRun:
+        """The Dagster run of this id, made now unless an earlier turn did."""
         made = self._instance.get_run_by_id(str(run.id))
         if made is None:
             job = self._job(run.model)
@@ -62,7 +72,7 @@ class DagsterDoor:
                 remote_job_origin=self._remote.get_job_origin(job.name),
                 job_code_origin=code_origin(self._definitions, job.name),
             )
-        self._coordinator.enqueue(made)
+        return made
 
     def cancel(self, run_id: UUID) -> None:
         """Cancel a run that Dagster knows."""

@@ -66,8 +66,8 @@ def lead(settings: Settings, database: Database, planner: Planner, stop: threadi
             for model in discover(settings.models_dir):
                 models.save(connection, model)
         print("leading", flush=True)
-        with relaying(settings.database_url or "", settings.nats_url or ""):
-            while not stop.is_set():
+        with relaying(settings.database_url or "", settings.nats_url or "") as relay:
+            while relay.is_alive() and not stop.is_set():
                 planner.turn()
                 select.select([listener.fileno()], [], [], POLL_S)
                 database.notifications(listener)
@@ -82,7 +82,7 @@ def takes_lead(listener: Connection) -> bool:
 
 
 @contextmanager
-def relaying(database_url: str, nats_url: str) -> Iterator[None]:
+def relaying(database_url: str, nats_url: str) -> Iterator[threading.Thread]:
     """Relay events in a thread of its own while the body runs."""
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -91,7 +91,7 @@ def relaying(database_url: str, nats_url: str) -> Iterator[None]:
     )
     relay.start()
     try:
-        yield
+        yield relay
     finally:
         loop.call_soon_threadsafe(stop.set)
         relay.join()

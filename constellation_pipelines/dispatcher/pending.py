@@ -33,6 +33,21 @@ select id, key, digest, area_km2, gsd_m from constellation.scenes
  where partitioned_at is null order by created_at, key limit 1000
 """
 
+LOCK_JOB = """
+select constellation.lock_job(job_id), job_id from constellation.runs where id = %(run_id)s
+"""
+
+END_PENDING = """
+update constellation.runs
+   set state = %(state)s, error = %(reason)s, finished_at = clock_timestamp()
+ where id = %(run_id)s and state = 'PENDING'
+"""
+
+EMIT_ENDED = """
+select constellation.emit('run.' || lower(%(state)s), %(job_id)s, %(run_id)s,
+                          jsonb_build_object('state', %(state)s::text))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class PendingRun:
@@ -61,34 +76,23 @@ def runs_to_cancel(connection: Connection) -> list[tuple[UUID, str]]:
 
 def fail_run(connection: Connection, run: PendingRun, reason: str) -> None:
     """End a run that cannot be handed to Dagster."""
-    connection.execute("select constellation.lock_job(%s)", (run.job_id,))
-    connection.execute(
-        "update constellation.runs set state = 'FAILED', error = %s, "
-        "finished_at = clock_timestamp() where id = %s and state = 'PENDING'",
-        (reason, run.id),
-    )
-    connection.execute(
-        "select constellation.emit('run.failed', %s, %s, '{\"state\": \"FAILED\"}')",
-        (run.job_id, run.id),
-    )
-    connection.execute("select constellation.settle_job(%s)", (run.job_id,))
+    end_pending(connection, run.id, "FAILED", reason)
 
 
 def cancel_pending_run(connection: Connection, run_id: UUID) -> None:
     """Cancel a run before Dagster has heard of it."""
-    row = connection.execute(
-        "select constellation.lock_job(job_id), job_id from constellation.runs where id = %s",
-        (run_id,),
-    ).fetchone()
-    if row is None:
+    end_pending(connection, run_id, "CANCELLED", None)
+
+
+def end_pending(connection: Connection, run_id: UUID, state: str, reason: str | None) -> None:
+    """Give a run that Dagster does not know its final state; anything else stays as it is."""
+    args = {"run_id": run_id, "state": state, "reason": reason}
+    row = connection.execute(LOCK_JOB, args).fetchone()
+    if row is None or connection.execute(END_PENDING, args).rowcount == 0:
         return
-    done = connection.execute(
-        "update constellation.runs set state = 'CANCELLED', finished_at = clock_timestamp() "
-        "where id = %s and state = 'PENDING'",
-        (run_id,),
-    )
-    if done.rowcount:
-        connection.execute("select constellation.settle_job(%s)", (row["job_id"],))
+    args["job_id"] = row["job_id"]
+    connection.execute(EMIT_ENDED, args)
+    connection.execute("select constellation.settle_job(%(job_id)s)", args)
 
 
 def new_scenes(connection: Connection) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ class Scene:
     """A registered scene.
 
     `key` is its short unique name and Dagster partition key. `uri` is the absolute path of the
-    raster. `digest` is the file's sha256. `footprint` is GeoJSON in lon/lat, split at 180 degrees.
+    raster. `digest` covers the file's bytes and how they are read - bands, scale, offset, nodata -
+    because a result depends on both. `footprint` is GeoJSON in lon/lat, split at 180 degrees.
     `gsd_m` is the ground size of a pixel in metres, measured at the scene's centre.
     """
 

@@ -1,6 +1,7 @@
 """The CRS of a raster: is it a map of the Earth, and how is it written down?"""
 
 from pyproj import CRS
+from pyproj.exceptions import CRSError
 
 from constellation_pipelines.domain.errors import SceneRefused
 
@@ -13,7 +14,10 @@ def describe_crs(wkt: str) -> str:
 
     Raises SceneRefused for what is no horizontal CRS of the Earth.
     """
-    crs = CRS.from_wkt(wkt)
+    try:
+        crs = CRS.from_wkt(wkt)
+    except CRSError as error:
+        raise SceneRefused(f"its CRS cannot be understood; {HOW_TO_WARP}") from error
     while crs.is_bound and crs.source_crs is not None:
         crs = crs.source_crs
     if crs.is_compound:

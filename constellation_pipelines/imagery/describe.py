@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import shapely
 
 from constellation_pipelines.domain.errors import InvalidInput, SceneRefused
 from constellation_pipelines.domain.ids import new_id
-from constellation_pipelines.domain.scene import Grid, Scene
+from constellation_pipelines.domain.scene import Band, Grid, Scene
 from constellation_pipelines.geo.footprint import area_km2, grid_footprint, gsd_m
 from constellation_pipelines.imagery.bands import Calibration, describe_bands
 from constellation_pipelines.imagery.crs import HOW_TO_WARP, describe_crs
@@ -57,16 +57,16 @@ def describe_scene(
             raise SceneRefused(f"{path.name}: {error.message}", field=error.field) from error
         item = read_side_item(path)
         described = describe_bands(dataset, names=bands, item=item, calibration=calibration)
-        nodata = dataset.nodata
+        nodata = None if dataset.nodata is None else float(dataset.nodata)
         media_type = MEDIA_TYPES[dataset.driver]
     scene = Scene(
         id=new_id(),
         key=scene_key,
         uri=str(path),
-        digest=file_digest(path),
+        digest=scene_digest(path, described, nodata),
         grid=grid,
         bands=described,
-        nodata=None if nodata is None else float(nodata),
+        nodata=nodata,
         gsd_m=ground_m,
         footprint=json_of(footprint),
         area_km2=area_km2(footprint),
@@ -148,10 +148,15 @@ def check_key(key: str) -> str:
     raise InvalidInput("a key must not look like an id; choose a name", field="key")
 
 
-def file_digest(path: Path) -> str:
-    """Sha256 of a file, read in pieces."""
+def scene_digest(path: Path, bands: Sequence[Band], nodata: float | None) -> str:
+    """Sha256 over the file's own sha256 and how its values are to be read.
+
+    The same file with another scale is another scene to a model, so its results are others too.
+    """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    parts = [content, [asdict(band) for band in bands], nodata]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def json_of(geometry: shapely.Geometry) -> dict[str, Any]:

@@ -7,6 +7,21 @@ from typing import Any
 
 from constellation_pipelines.lake.files import whole_file
 
+# Named, so that a file without tiles has the same columns as all others in its folder.
+TYPES = {
+    "digest": "string",
+    "row_off_px": "int32",
+    "col_off_px": "int32",
+    "height_px": "int32",
+    "width_px": "int32",
+    "state": "string",
+    "area_km2": "float64",
+    "top_class": "Int16",
+    "gsd_mismatch": "bool",
+    "error": "string",
+    "created_at": "datetime64[us, UTC]",
+}
+
 
 def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -> None:
     """Write tiles (rows of `store.tiles.of_run`) with the columns `common` on every row.
@@ -18,18 +33,17 @@ def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -
     import pyarrow
     import shapely
 
-    columns = ("digest", "row_off_px", "col_off_px", "height_px", "width_px", "state", "area_km2")
-    numbers = ("confidence", "valid_fraction", "read_ms", "infer_ms")
-    data: dict[str, Any] = {name: [tile[name] for tile in tiles] for name in columns}
-    for name in numbers:
+    data: dict[str, Any] = {
+        name: pandas.array([tile[name] for tile in tiles], dtype=dtype)
+        for name, dtype in TYPES.items()
+    }
+    for name in ("confidence", "valid_fraction", "read_ms", "infer_ms"):
         values = pyarrow.array([tile[name] for tile in tiles], pyarrow.float64())
         data[name] = pandas.arrays.ArrowExtensionArray(values)  # pandas' own makes NaN a null
-    data["top_class"] = pandas.array([tile["top_class"] for tile in tiles], dtype="Int16")
-    data["class_counts"] = [compact(tile["class_counts"]) for tile in tiles]
-    data["gsd_mismatch"] = [bool(tile["gsd_mismatch"]) for tile in tiles]
-    data["error"] = pandas.array([tile["error"] for tile in tiles], dtype="string")
-    data["created_at"] = [tile["created_at"] for tile in tiles]
-    data |= {name: [value] * len(tiles) for name, value in common.items()}
+    counts = [compact(tile["class_counts"]) for tile in tiles]
+    data["class_counts"] = pandas.array(counts, dtype="string")
+    for name, value in common.items():
+        data[name] = pandas.array([value] * len(tiles), dtype="string")
     footprints = shapely.from_wkb([bytes(tile["footprint"]) for tile in tiles])
     frame = geopandas.GeoDataFrame(data, geometry=footprints, crs="OGC:CRS84")
     with whole_file(path) as partial:

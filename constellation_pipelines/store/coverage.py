@@ -11,15 +11,19 @@ from constellation_pipelines.store.database import Connection
 
 CELL_ZOOM = 12  # 64 x 64 cells in a map tile of zoom 6; coarser zooms roll up from here
 
-# A tile counts in the cell that holds its centre.
-CENTRES = """
+# A tile counts in one cell: that of a point near its middle. The centroid will not do, for that of
+# a tile across 180 degrees lies on the other side of the Earth.
+CELLS = """
 create or replace temporary view tile_cells as
 select t.model_id, t.scene_id, t.top_class, t.area_km2,
-       floor((st_x(c) + 20037508.342789244) / 40075016.685578488 * 4096)::int as x,
-       floor((20037508.342789244 - st_y(c)) / 40075016.685578488 * 4096)::int as y
-  from constellation.tiles t, lateral st_centroid(t.geom_3857) c
- where t.state = 'COMPLETED' and t.valid_fraction > 0
+       least(4095, floor((st_x(p) + 20037508.342789244) / 40075016.685578488 * 4096))::int as x,
+       least(4095, floor((20037508.342789244 - st_y(p)) / 40075016.685578488 * 4096))::int as y
+  from constellation.tiles t, lateral st_pointonsurface(t.geom_3857) p
+ where t.state = 'COMPLETED' and t.valid_fraction > 0 and not st_isempty(t.geom_3857)
 """
+
+# Two runs may touch the same cells: who counts last must also have looked last.
+LOCK = "select pg_advisory_xact_lock(hashtextextended('coverage ' || %(model_id)s::text, 0))"
 
 RECOUNT = """
 insert into constellation.coverage_cells (model_id, z, x, y, tiles, area_km2, top_class, updated_at)
@@ -47,8 +51,9 @@ select count(*)::int as tiles, coalesce(sum(area_km2), 0)::float8 as area_km2,
 
 def refresh(connection: Connection, *, model_id: UUID, scene_id: UUID) -> int:
     """Recount the cells that a scene touches; return how many there are."""
-    connection.execute(CENTRES)
+    connection.execute(CELLS)
     args = {"model_id": model_id, "scene_id": scene_id, "zoom": CELL_ZOOM}
+    connection.execute(LOCK, args)
     return connection.execute(RECOUNT, args).rowcount
 
 

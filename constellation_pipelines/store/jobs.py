@@ -38,7 +38,8 @@ select id, request_digest from constellation.jobs
  where submitted_by = %(submitted_by)s and idempotency_key = %(idempotency_key)s
 """
 
-# Of runs that retried a scene only the newest counts; tiles belong to the run that wrote them last.
+# Of runs that retried a scene only the newest counts. Tiles belong to the run that wrote them last,
+# so the area of a run that has ended is what it noted at its end.
 SELECT = """
 select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
        j.started_at, j.finished_at, j.error, sums.*, covered.area_km2
@@ -54,9 +55,11 @@ select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.
             order by coalesce(r.scene_id, r.id), r.created_at desc, r.id desc) newest
  ) sums
  cross join lateral (
-   select coalesce(sum(t.area_km2), 0) as area_km2
-     from constellation.runs r join constellation.tiles t on t.run_id = r.id
-    where r.job_id = j.id and t.state = 'COMPLETED'
+   select coalesce(sum(coalesce(
+            (r.metrics ->> 'area_km2')::float8,
+            (select sum(t.area_km2) from constellation.tiles t
+              where t.run_id = r.id and t.state = 'COMPLETED'))), 0) as area_km2
+     from constellation.runs r where r.job_id = j.id
  ) covered
 """
 

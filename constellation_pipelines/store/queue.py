@@ -88,10 +88,11 @@ update constellation.run_queue
  where run_id = %(run_id)s and fence = %(fence)s and state = 'leased'
 """
 
+# It keeps its place: a run that was interrupted does not wait behind those that came after it.
 REQUEUE = """
 update constellation.run_queue
    set state = 'queued', resume = %(resume)s, worker_id = null, fence = null, pid = null,
-       attempt = attempt + 1, enqueued_at = clock_timestamp()
+       attempt = attempt + 1
  where run_id = %(run_id)s and fence = %(fence)s and state = 'leased' and attempt < %(max_attempts)s
    and not cancel_requested
 returning attempt

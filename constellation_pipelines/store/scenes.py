@@ -12,6 +12,7 @@ from constellation_pipelines.domain.scene import Band, Grid, Scene
 from constellation_pipelines.store.database import Connection
 
 MAX_PAGE = 1000
+ADDED_CHANNEL = "constellation_scenes"
 
 COLUMNS = (
     "id, key, uri, digest, grid, bands, nodata, gsd_m, st_asgeojson(footprint, 15)::jsonb as "
@@ -30,7 +31,24 @@ returning {COLUMNS}
 
 BY_ID = f"select {COLUMNS} from constellation.scenes where id = %s"
 BY_KEY = f"select {COLUMNS} from constellation.scenes where key = %s"
-BY_DIGEST = f"select {COLUMNS} from constellation.scenes where digest = %s"
+# The same content under whatever key comes first. The lock keeps new runs from referring to it.
+KNOWN = """
+select id, key, uri, digest from constellation.scenes
+ where digest = %(digest)s or key = %(key)s
+ order by digest = %(digest)s desc limit 1 for update
+"""
+USED = "select exists (select 1 from constellation.runs where scene_id = %s) as used"
+# Dagster hears again of a scene whose description has changed.
+UPDATE = f"""
+update constellation.scenes
+   set uri = %(uri)s, digest = %(digest)s, grid = %(grid)s, bands = %(bands)s, nodata = %(nodata)s,
+       gsd_m = %(gsd_m)s, footprint = st_geomfromgeojson(%(footprint)s)::geography,
+       area_km2 = %(area_km2)s, start_at = %(start_at)s, end_at = %(end_at)s, item = %(item)s,
+       partitioned_at = case when digest = %(digest)s then partitioned_at end
+ where key = %(key)s
+returning {COLUMNS}
+"""
+TELL = "select pg_notify(%s, %s)"
 PAGE = f"""
 select {COLUMNS} from constellation.scenes
  where %(after)s::text is null or key > %(after)s
@@ -40,17 +58,40 @@ select {COLUMNS} from constellation.scenes
 
 
 def add(connection: Connection, scene: Scene) -> Scene:
-    """Register a scene; a file that is registered already, under whatever key, stays as it is.
+    """Register a scene, or describe a registered one anew; its id and key stay.
 
-    Raises Conflict when the key belongs to another file.
+    What is registered already with the same description, under whatever key, is returned. Another
+    description of the same path takes the place of the old one as long as no run refers to it.
+    Raises Conflict when one does, or when the key belongs to another file.
     """
-    row = connection.execute(ADD, _values(scene)).fetchone()
-    row = row or connection.execute(BY_DIGEST, (scene.digest,)).fetchone()
+    values = _values(scene)
+    row = connection.execute(ADD, values).fetchone()
     if row is None:
+        known = connection.execute(KNOWN, values).fetchone()
+        assert known is not None  # it stood in the way of the insert, and scenes are never deleted
+        if known["key"] != scene.key:
+            return get(connection, known["id"])
+        if known["digest"] != scene.digest:
+            _refuse_update(connection, scene, known)
+        row = connection.execute(UPDATE, values).fetchone()
+        assert row is not None
+    connection.execute(TELL, (ADDED_CHANNEL, scene.key))
+    return row_to_scene(row)
+
+
+def _refuse_update(connection: Connection, scene: Scene, known: DictRow) -> None:
+    """Raise Conflict unless the registered scene may be described as this one is."""
+    if known["uri"] != scene.uri:
         raise Conflict(
             f"the key {scene.key} belongs to another scene; choose one with --key", field="key"
         )
-    return row_to_scene(row)
+    used = connection.execute(USED, (known["id"],)).fetchone()
+    if used is not None and used["used"]:
+        raise Conflict(
+            f"scene {scene.key} has runs that read it as it was described before; register it "
+            "under a new key with --key, and both stay",
+            field="key",
+        )
 
 
 def get(connection: Connection, id: UUID) -> Scene:

@@ -145,7 +145,10 @@ class Supervisor:
         self._give_up({run.lease.fence for run in held})
 
     def _give_up(self, fences: set[int]) -> None:
-        """Stop runs whose lease has passed to someone else while the database was away."""
+        """End runs whose lease has passed to someone else while the database was away.
+
+        Killed, not interrupted: an interrupted run would report a failure of a run that goes on.
+        """
         for run_id, claim in self._claims.items():
             if claim.lease.fence not in fences:
-                self._interrupt(run_id)
+                self._channel.send(encode({"kill": str(run_id)}))

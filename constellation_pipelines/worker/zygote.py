@@ -92,9 +92,14 @@ class Zygote:
             order = RunOrder(**message["run"])
             self._fork(order.run_id, lambda: run_process.execute(order))
         elif "interrupt" in message:
-            for pid, run_id in self._children.items():
-                if run_id == message["interrupt"]:
-                    os.kill(pid, signal.SIGINT)
+            self._signal(message["interrupt"], signal.SIGINT)
+        elif "kill" in message:
+            self._signal(message["kill"], signal.SIGKILL)
+
+    def _signal(self, run_id: str, number: signal.Signals) -> None:
+        for pid, of_run in self._children.items():
+            if of_run == run_id:
+                os.kill(pid, number)
 
     def _fork(self, run_id: str, body: Callable[[], int]) -> None:
         refuse_unsafe_fork()

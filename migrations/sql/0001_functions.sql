@@ -25,14 +25,16 @@ declare
   begun_runs int;
   failed_runs int;
   cancelled_runs int;
+  reasons text;
 begin
   select state into before from constellation.jobs where id = job for update;
   select count(*) filter (where state not in ('COMPLETED', 'FAILED', 'CANCELLED')),
          count(*) filter (where state not in ('PENDING', 'QUEUED', 'CANCELLED')),
          count(*) filter (where state = 'FAILED'),
-         count(*) filter (where state = 'CANCELLED')
-    into open_runs, begun_runs, failed_runs, cancelled_runs
-    from (select distinct on (coalesce(scene_id, id)) state
+         count(*) filter (where state = 'CANCELLED'),
+         string_agg(distinct error, '; ') filter (where state = 'FAILED')
+    into open_runs, begun_runs, failed_runs, cancelled_runs, reasons
+    from (select distinct on (coalesce(scene_id, id)) state, error
             from constellation.runs where job_id = job
            order by coalesce(scene_id, id), created_at desc, id desc) newest_of_scene;
   after := case
@@ -50,9 +52,7 @@ begin
          started_at = case when begun_runs = 0 then started_at
                            else coalesce(started_at, clock_timestamp()) end,
          finished_at = case when after = 'RUNNING' then null else clock_timestamp() end,
-         error = case when after = 'FAILED' then
-           (select string_agg(distinct r.error, '; ') from constellation.runs r
-             where r.job_id = job and r.state = 'FAILED') end
+         error = case when after = 'FAILED' then reasons end
    where id = job;
   perform constellation.emit(
     'job.' || case after when 'RUNNING' then 'started' else lower(after) end,
@@ -125,6 +125,7 @@ begin
     perform constellation.emit('job.submitted', job, null,
                                jsonb_build_object('state', 'PENDING', 'origin', 'dagster'));
   end if;
+  perform constellation.lock_job(job);  -- first: the insert below holds the job's row as well
   insert into constellation.runs (id, job_id, scene_id, state)
   values (run, job,
           (select id from constellation.scenes where key = tags ->> 'dagster/partition'), 'PENDING');

@@ -131,6 +131,7 @@ def work() -> None:
         moment("finished_at"),
     )
     op.create_index("runs_of_job", "runs", ["job_id"], schema=SCHEMA)
+    op.create_index("runs_of_scene", "runs", ["scene_id"], schema=SCHEMA)
     op.create_index(
         "runs_pending",
         "runs",
@@ -165,8 +166,9 @@ def placement() -> None:
         key(),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("pid", sa.Integer, nullable=False),
-        moment("started_at", default=True),
-        moment("heartbeat_at", default=True),
+        # The same instant in both, so that a later heartbeat shows that the worker has begun.
+        sa.Column("started_at", TIMESTAMP(timezone=True), server_default=sa.func.now()),
+        sa.Column("heartbeat_at", TIMESTAMP(timezone=True), server_default=sa.func.now()),
         moment("stopped_at"),
     )
     table(

@@ -100,6 +100,28 @@ def test_a_key_of_another_scene_is_a_conflict(service: Service, http: httpx.Clie
     problem_of(http.post("/scenes", json={"path": "other.tif", "key": key}), 409)
 
 
+def test_a_scene_is_described_anew_until_a_job_has_used_it(
+    service: Service, http: httpx.Client
+) -> None:
+    write_raster(service.scenes / "anew.tif", dtype="uint16")
+    unfit = http.post("/scenes", json={"path": "anew.tif"}).json()
+    job = {"model": MODEL, "scenes": ["anew"]}
+    assert "--scale" in problem_of(http.post("/jobs", json=job), 422)["detail"]
+    again = http.post("/scenes", json={"path": "anew.tif", "scale": 0.0001, "offset": 0})
+    assert again.status_code == 200
+    assert again.json()["id"] == unfit["id"]
+    assert again.json()["digest"] != unfit["digest"]
+    assert {band["scale"] for band in again.json()["bands"]} == {0.0001}
+    assert http.post("/jobs", json=job).status_code == 202
+    other = {"path": "anew.tif", "scale": 0.0002, "offset": 0}
+    refused = problem_of(http.post("/scenes", json=other), 409)
+    assert refused["errors"][0]["pointer"] == "/key"
+    assert "--key" in refused["detail"]
+    beside = http.post("/scenes", json=other | {"key": "anew-2"})
+    assert (beside.status_code, beside.json()["key"]) == (201, "anew-2")
+    assert http.get("/scenes/anew").json() == again.json()
+
+
 @pytest.mark.parametrize("reference", ["none", "' or 1=1 --", "%00", "%E2%80%A8", "a" * 301])
 def test_an_unknown_scene_or_model_is_not_found(http: httpx.Client, reference: str) -> None:
     for noun in ("scenes", "models"):

@@ -1,5 +1,5 @@
-import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,23 @@ def test_the_area_and_pixel_size_agree(path: Path) -> None:
     assert scene.area_km2 == pytest.approx(pixels * scene.gsd_m**2 / 1e6, rel=0.01)
 
 
-def test_the_digest_is_that_of_the_file(path: Path) -> None:
-    assert describe_scene(path).digest == hashlib.sha256(path.read_bytes()).hexdigest()
+def test_the_digest_is_that_of_the_file_and_of_how_it_is_read(path: Path, tmp_path: Path) -> None:
+    scene = describe_scene(path)
+    assert re.fullmatch("[0-9a-f]{64}", scene.digest)
+    for original in path.parent.glob(f"{path.stem}.*"):
+        (tmp_path / original.name).write_bytes(original.read_bytes())
+    copy = tmp_path / path.name
+    assert describe_scene(copy).digest == scene.digest
+    digests = {
+        scene.digest,
+        describe_scene(path, scale=0.5).digest,
+        describe_scene(path, scale=0.5, offset=-0.25).digest,
+        describe_scene(path, bands=["pan"] + ["-"] * (len(scene.bands) - 1)).digest,
+    }
+    assert len(digests) == 4
+    with copy.open("ab") as file:
+        file.write(b"\0")
+    assert describe_scene(copy).digest != scene.digest
 
 
 def test_the_item_is_valid_stac_and_free_of_paths(path: Path) -> None:

@@ -75,6 +75,15 @@ def test_a_run_without_tiles_has_an_empty_file(tmp_path: Path) -> None:
     assert geopandas.read_parquet(path).empty
 
 
+def test_a_folder_whose_first_file_is_empty_reads_as_one_table(tmp_path: Path) -> None:
+    predictions.write(tmp_path / "1.parquet", [], COMMON)
+    predictions.write(tmp_path / "2.parquet", [tile(0), tile(1, **FAILED)], COMMON)
+    schemas = [pyarrow.parquet.read_schema(tmp_path / f"{n}.parquet") for n in (1, 2)]
+    assert schemas[0].types == schemas[1].types
+    rows = duckdb.sql(f"select digest, scene from '{tmp_path}/*.parquet' order by digest")
+    assert rows.fetchall() == [("d0", "s"), ("d1", "s")]
+
+
 def test_numbers_that_are_none_are_found(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     bad = [tile(0), tile(1, confidence=float("nan")), tile(2, area_km2=float("inf"))]

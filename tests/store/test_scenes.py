@@ -15,7 +15,7 @@ from constellation_pipelines.domain.scene import Band, Grid, Scene
 from constellation_pipelines.geo.footprint import area_km2, grid_footprint
 from constellation_pipelines.imagery.describe import describe_scene, json_of
 from constellation_pipelines.store import scenes
-from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.database import Connection, Database
 
 
 def scene(key: str = "a", digest: str | None = None, grid: Grid | None = None) -> Scene:
@@ -116,15 +116,83 @@ def test_the_same_file_is_registered_once_whatever_its_key(database: Database) -
 def test_a_key_of_another_file_is_a_conflict(database: Database) -> None:
     first = add(database, scene("a", digest="d"))
     with pytest.raises(Conflict, match="--key"):
+        add(database, elsewhere(scene("a", digest="e")))
+    assert find(database, "a") == first
+
+
+def test_a_scene_without_runs_is_described_anew(database: Database) -> None:
+    first = add(database, scene("a", digest="d"))
+    database.execute("update constellation.scenes set partitioned_at = now()")
+    bands = (Band(1, "B04", "red", "uint16", 1.0, 0.0), Band(2, "B08", "nir", "uint16", 1.0, 0.0))
+    now = replace(scene("a", digest="e"), bands=bands, nodata=None, gsd_m=9.0)
+    stored = add(database, now)
+    assert stored == replace(now, id=first.id, created_at=first.created_at)
+    assert find(database, "a") == stored
+    told = database.fetch_one("select partitioned_at from constellation.scenes")
+    assert told == {"partitioned_at": None}, "Dagster must hear of the new description"
+
+
+def test_a_scene_with_runs_is_described_anew_under_a_new_key_only(database: Database) -> None:
+    first = add(database, scene("a", digest="d"))
+    use(database, first)
+    with pytest.raises(Conflict, match="--key"):
         add(database, scene("a", digest="e"))
     assert find(database, "a") == first
+    second = add(database, replace(scene("b", digest="e"), uri=first.uri))
+    assert (find(database, "a"), find(database, "b")) == (first, second)
+
+
+def test_a_file_that_has_moved_is_found_in_its_new_place(database: Database) -> None:
+    first = add(database, scene("a", digest="d"))
+    use(database, first)
+    database.execute("update constellation.scenes set partitioned_at = now()")
+    moved = add(database, elsewhere(scene("a", digest="d")))
+    assert moved == elsewhere(first)
+    told = database.fetch_one("select count(partitioned_at) as n from constellation.scenes")
+    assert told == {"n": 1}, "it is the same scene to Dagster"
+
+
+def test_a_job_that_is_just_being_submitted_keeps_its_scene_as_it_is(database: Database) -> None:
+    first = add(database, scene("a", digest="d"))
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as connection:
+            insert_run(connection, first)
+            late = pool.submit(add, database, scene("a", digest="e"))
+            with pytest.raises(TimeoutError):
+                late.result(0.5)
+        with pytest.raises(Conflict):
+            late.result(10)
+    assert find(database, "a") == first
+
+
+def elsewhere(one: Scene) -> Scene:
+    return replace(one, uri=f"/elsewhere/{one.key}.tif")
+
+
+def use(database: Database, one: Scene) -> None:
+    with database.transaction() as connection:
+        insert_run(connection, one)
+
+
+def insert_run(connection: Connection, one: Scene) -> None:
+    job_id = new_id()
+    connection.execute(
+        "insert into constellation.jobs (id, name, params, state, origin, submitted_by)"
+        " values (%s, 'j', '{}', 'COMPLETED', 'api', 'ann')",
+        (job_id,),
+    )
+    connection.execute(
+        "insert into constellation.runs (id, job_id, scene_id, state)"
+        " values (%s, %s, %s, 'COMPLETED')",
+        (new_id(), job_id, one.id),
+    )
 
 
 def test_a_conflict_leaves_the_transaction_usable(database: Database) -> None:
     add(database, scene("a", digest="d"))
     with database.transaction() as connection:
         with pytest.raises(Conflict):
-            scenes.add(connection, scene("a", digest="e"))
+            scenes.add(connection, elsewhere(scene("a", digest="e")))
         scenes.add(connection, scene("b", digest="e"))
     assert find(database, "b").digest == "e"
 
