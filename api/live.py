@@ -114,9 +114,13 @@ class Hub:
     async def _subscribe(self) -> None:
         if self._bus is None:
             return
-        await self._bus.connect()
-        await self._bus.subscribe(subjects.EVERYTHING, self._receive)
-        self._subscribed = True
+        while not self._subscribed:
+            await self._bus.connect()
+            try:
+                await self._bus.subscribe(subjects.EVERYTHING, self._receive)
+                self._subscribed = True
+            except ServiceUnavailable:  # lost again in between
+                await asyncio.sleep(POLL_S)
         self._wake.set()
 
     async def _receive(self, subject: str, data: bytes) -> None:
@@ -162,6 +166,8 @@ class Hub:
                     await self._catch_up()
                 except ServiceUnavailable as error:
                     log.warning("cannot catch up yet: %s", error)
+                except Exception:  # were this task to end, every socket would fall silent
+                    log.exception("cannot catch up yet")
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL_S)
             self._wake.clear()

@@ -88,12 +88,18 @@ class Bus:
     async def subscribe(
         self, subject: str, receive: Callable[[str, bytes], Awaitable[None]]
     ) -> None:
-        """Hand every message on `subject` to `receive(subject, data)`, one after the other."""
+        """Hand every message on `subject` to `receive(subject, data)`, one after the other.
+
+        Raises ServiceUnavailable when the server is not reached.
+        """
 
         async def handle(message: Msg) -> None:
             await receive(message.subject, message.data)
 
-        await self._connected().subscribe(subject, cb=handle)
+        try:
+            await self._connected().subscribe(subject, cb=handle)
+        except NatsError as error:
+            raise ServiceUnavailable("NATS does not answer right now") from error
 
     async def flush(self) -> None:
         """Wait until the server has seen all that was sent, subscriptions included.

@@ -85,7 +85,7 @@ begin
   run := new.run_id::uuid;
   select r.job_id into job from constellation.runs r where r.id = run;
   if job is null then
-    job := constellation.adopt_dagster_run(run, new.pipeline_name, tags);
+    job := constellation.adopt_dagster_run(run, new.pipeline_name, new.run_body::jsonb);
   end if;
   perform constellation.lock_job(job);
   select r.state into before from constellation.runs r where r.id = run for update;
@@ -109,26 +109,31 @@ $$;
 
 -- A run that no job asked for through the API: launched or re-executed in Dagster's UI, or by a
 -- backfill. It joins the job of its tag, else gets a job of its own. Returns the job's id.
-create function constellation.adopt_dagster_run(run uuid, dagster_job text, tags jsonb)
+create function constellation.adopt_dagster_run(run uuid, dagster_job text, body jsonb)
 returns uuid language plpgsql as $$
 declare
+  tags jsonb := coalesce(body -> 'tags', '{}'::jsonb);
+  scene text := tags ->> 'dagster/partition';
   job uuid := (select id from constellation.jobs where id::text = tags ->> 'constellation/job_id');
+  assets text := (
+    select string_agg(array_to_string(array(select jsonb_array_elements_text(k -> 'path')), '/'), ', '
+                      order by k)
+      from jsonb_path_query(body, '$.asset_selection.__frozenset__[*]') k);
 begin
   if job is null then
     job := run;
     insert into constellation.jobs (id, name, params, state, origin, submitted_by)
     values (job,
-            coalesce(tags ->> 'dagster/partition', dagster_job),
-            jsonb_build_object('dagster_job', dagster_job,
-                               'scenes', jsonb_build_array(tags ->> 'dagster/partition')),
+            left(coalesce(assets, dagster_job) || coalesce(' on ' || scene, ''), 200),
+            jsonb_build_object('dagster_job', dagster_job, 'assets', assets,
+                               'scenes', to_jsonb(array_remove(array[scene], null))),
             'PENDING', 'dagster', coalesce(tags ->> 'constellation/account', 'dagster-ui'));
     perform constellation.emit('job.submitted', job, null,
                                jsonb_build_object('state', 'PENDING', 'origin', 'dagster'));
   end if;
   perform constellation.lock_job(job);  -- first: the insert below holds the job's row as well
   insert into constellation.runs (id, job_id, scene_id, state)
-  values (run, job,
-          (select id from constellation.scenes where key = tags ->> 'dagster/partition'), 'PENDING');
+  values (run, job, (select id from constellation.scenes where key = scene), 'PENDING');
   return job;
 end
 $$;

@@ -1,21 +1,35 @@
 """The WebSocket of events: live, resumed, and through outages."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import nats
 import psycopg
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from api.main import create_app
+from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.domain.event import Event
+from constellation_pipelines.events import envelope, subjects
+from constellation_pipelines.events.bus import Bus
+from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack.nats import EmbeddedNats
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
+from migrations.runner import migrate
 from tests.api.service import Service, relaying, serving
+from tests.api.service import listening as running
+from tests.conftest import PostgresServer, scratch_database
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -246,17 +260,20 @@ def test_a_reader_that_is_too_slow_is_closed_and_can_resume(service: Service) ->
 
 
 def test_sockets_live_through_a_nats_outage(
-    module_database_url: str, tmp_path_factory: pytest.TempPathFactory
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """While NATS is away events come from Postgres; afterwards none is missing or doubled."""
+    """While NATS is away events come from Postgres; afterwards none is missing or doubled.
+
+    On a database of its own: the relay of the other tests would take its events elsewhere.
+    """
     folder = tmp_path_factory.mktemp("outage")
     server = EmbeddedNats(folder / "nats")
     job = uuid4()
     try:
         with (
             server,
-            serving(module_database_url, server.url, folder) as service,
-            relaying(module_database_url, server.url),
+            serving(database_url, server.url, folder) as service,
+            relaying(database_url, server.url),
             listening(service, job_id=job, after=0) as socket,
         ):
             emit(service.database, job, 0, 20)
@@ -306,3 +323,63 @@ def test_a_replay_without_a_database_asks_the_client_to_come_back(
                 assert take_until_closed(socket) == ([], 1013)
         finally:
             admin.execute(f"alter database {name} allow_connections true")
+
+
+class ShakyBus(Bus):
+    """Loses its server just before the first subscription."""
+
+    tries = 0
+
+    async def subscribe(
+        self, subject: str, receive: Callable[[str, bytes], Awaitable[None]]
+    ) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise ServiceUnavailable("NATS does not answer right now")
+        await super().subscribe(subject, receive)
+
+
+def test_a_server_lost_before_the_subscription_is_subscribed_to_later(
+    database: Database, nats_url: str, tmp_path: Path
+) -> None:
+    bus = ShakyBus(nats_url)
+    app = create_app(Settings(data_dir=tmp_path), database=database, bus=bus)
+    told = Event(2**40, "job.noted", datetime.now(UTC), uuid4(), None, "local", {"n": 1})
+    subject = subjects.of_event(told.type, told.account, told.job_id, None)
+
+    async def publish_until(heard: threading.Event) -> None:
+        client = await nats.connect(nats_url)
+        while not heard.is_set():
+            await client.publish(subject, envelope.encode(told).encode())
+            await asyncio.sleep(0.1)
+        await client.close()
+
+    heard = threading.Event()
+    publisher = threading.Thread(target=lambda: asyncio.run(publish_until(heard)))
+    with running(app) as url, connect(f"{url.replace('http', 'ws', 1)}/api/v1/stream") as socket:
+        publisher.start()
+        try:
+            assert json.loads(socket.recv(timeout=10))["id"] == told.id
+        finally:
+            heard.set()
+            publisher.join()
+    assert bus.tries == 2
+
+
+def test_a_server_that_is_up_before_its_tables_are_hears_of_events_later(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    with (
+        scratch_database(postgres) as name,
+        serving(postgres.url_of(name), None, tmp_path) as service,
+        connect(service.websocket_url) as socket,
+    ):
+        assert service.http.get("/jobs").status_code == 500, "there are no tables yet"
+        migrate(postgres.url_of(name))
+        job, deadline = uuid4(), time.monotonic() + 15
+        while True:
+            emit(service.database, job, 1)
+            with suppress(TimeoutError):
+                assert json.loads(socket.recv(timeout=0.5))["job_id"] == str(job)
+                return
+            assert time.monotonic() < deadline

@@ -183,5 +183,7 @@ def test_a_materialization_from_dagsters_ui_shows_up_as_a_job(stack: Stack, done
     )
     assert run["state"] == "COMPLETED", run
     job = stack.job(run["job_id"])
-    assert (job["origin"], job["state"], job["name"]) == ("dagster", "COMPLETED", LIBYA)
+    assert (job["origin"], job["state"]) == ("dagster", "COMPLETED")
+    assert job["name"] == f"predictions/eurosat_landcover on {LIBYA}"
+    assert job["params"]["scenes"] == [LIBYA]
     assert job["tiles_completed"] == 9

@@ -64,6 +64,28 @@ def test_events_of_different_jobs_do_not_wait_for_each_other(database: Database)
         second.execute(EMIT, (uuid4(),))
 
 
+def test_a_run_that_joins_a_job_waits_for_its_turn_before_it_holds_anything(
+    database: Database,
+) -> None:
+    """Else it would hold the job's row, wait for the lock, and whoever has that for the row."""
+    job = uuid4()
+    database.execute(
+        "insert into constellation.jobs (id, name, params, state, submitted_by)"
+        " values (%s, 'x', '{}', 'RUNNING', 'ann')",
+        (job,),
+    )
+    body = f'{{"tags": {{"constellation/job_id": "{job}"}}}}'
+    with psycopg.connect(database.url) as first, psycopg.connect(database.url) as second:
+        first.execute("select constellation.lock_job(%s)", (job,))
+        second.execute("set lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            second.execute(
+                "select constellation.adopt_dagster_run(%s, 'predict', %s::jsonb)", (uuid4(), body)
+            )
+        second.rollback()
+        first.execute("select 1 from constellation.jobs where id = %s for update", (job,))
+
+
 @pytest.mark.parametrize("key", ["a,b", "a\nb", "a\x1b[31mb", "a\rb"])
 def test_a_scene_key_that_would_break_partitions_or_logs_is_refused(
     database: Database, key: str

@@ -10,11 +10,11 @@ from constellation_pipelines.domain.errors import Conflict, NotFound
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.domain.job import Job, JobParams
 from constellation_pipelines.domain.states import JobState, RunState
-from constellation_pipelines.store import devices, jobs, runs
+from constellation_pipelines.store import devices, jobs, plans, queue, runs
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.jobs import JobFilter, NewJob
 from constellation_pipelines.store.runs import NewRun
-from tests.store.test_tiles import new_model, new_scene
+from tests.store.test_tiles import LEFT, commit, new_model, new_scene, row, work
 
 
 @pytest.fixture
@@ -261,6 +261,32 @@ def test_a_retried_job_counts_only_the_newest_run_of_each_scene(
     set_state(database, again.id, "COMPLETED")
     assert find(database, job_id).state is JobState.COMPLETED
     assert event_types(database, job_id)[-3:] == ["job.retried", "job.started", "job.completed"]
+
+
+def test_a_job_that_failed_again_gives_the_reason_of_its_newest_run(
+    database: Database, planned: list[NewRun]
+) -> None:
+    job_id = submit(database, planned[:1])
+    set_state(database, run_ids(database, job_id)[0], "FAILED", "the engine died")
+    with database.transaction() as connection:
+        jobs.retry(connection, job_id, planned[:1])
+    set_state(database, run_ids(database, job_id)[1], "FAILED", "the file is gone")
+    assert find(database, job_id).error == "the file is gone"
+
+
+def test_a_job_keeps_its_area_when_another_computes_the_same_tiles_again(
+    database: Database,
+) -> None:
+    first = work(database)
+    commit(database, first.lease, row(LEFT))
+    with database.transaction() as connection:
+        job_id = runs.find(connection, first.lease.run_id).job_id
+        assert jobs.find(connection, job_id).area_km2 == 3077
+        plans.record_metrics(connection, first.lease.run_id, {"area_km2": 3077.0})
+        queue.finish(connection, first.lease, 0)
+    second = work(database, first.scene_id, first.model_id)
+    commit(database, second.lease, row(LEFT))
+    assert find(database, job_id).area_km2 == 3077
 
 
 def test_a_cancelled_job_can_be_retried(

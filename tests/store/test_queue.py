@@ -185,6 +185,16 @@ def test_a_worker_that_is_only_slow_keeps_its_runs(database: Database) -> None:
         assert [held.lease for held in queue.beat(connection, worker_id)] == [lease]
 
 
+def test_a_run_that_died_keeps_its_place_in_the_queue(database: Database) -> None:
+    worker_id = worker(database)
+    first = run(database)
+    lease = claimed(database, worker_id).lease
+    run(database)
+    with database.transaction() as connection:
+        queue.requeue(connection, lease, resume=True)
+    assert claimed(database, worker_id).lease.run_id == first
+
+
 def test_a_run_that_keeps_dying_is_given_up(database: Database) -> None:
     worker_id = worker(database)
     run(database)

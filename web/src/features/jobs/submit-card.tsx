@@ -27,7 +27,7 @@ export function SubmitCard() {
                 <CardBody>
                   <Notice tone="idle">
                     {foundModels.length === 0
-                      ? "No model is registered yet: constellation models add FOLDER"
+                      ? "No model is registered yet: the dispatcher registers the packages in models/ when it starts"
                       : "No scene is registered yet: constellation scenes add PATH..."}
                   </Notice>
                 </CardBody>
