@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,8 +25,7 @@ def demo(
     from constellation_pipelines.settings import Settings
     from constellation_pipelines.stack.up import stop_stack
 
-    for number in (signal.SIGTERM, signal.SIGHUP):  # end as by Ctrl-C: no stack is left behind
-        signal.signal(number, signal.default_int_handler)
+    told_to_stop = on_signals()
     console = Console()
     found = demo_scenes.find(Settings().data_dir, console.print)
     console.print(f"The demonstration takes {found.remark}.")
@@ -34,9 +34,11 @@ def demo(
     urls, ours = running_stack(settings)
     try:
         well = show(console, urls["api"], urls["dagster"], found)
-        if ours and not exit_when_done:
+        if ours and not exit_when_done and not told_to_stop.is_set():
             console.print("The stack stays up. Ctrl-C stops it.")
-            wait_for_interrupt()
+            with suppress(KeyboardInterrupt):
+                while not told_to_stop.wait(0.5):
+                    pass
     finally:
         if ours:
             stop_stack(settings.data_dir)
@@ -56,10 +58,17 @@ def running_stack(settings: "Settings") -> tuple[dict[str, str], bool]:
     return dict(start_detached(settings, Narrator(typer.echo).hear).urls), True
 
 
-def wait_for_interrupt() -> None:
-    """Wait for Ctrl-C or SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(0.5):
-        pass
+def on_signals() -> threading.Event:
+    """Let SIGTERM and SIGHUP end this as Ctrl-C does, so that no stack is left behind.
+
+    The event says that one came, for libraries have been seen to swallow the exception.
+    """
+    came = threading.Event()
+
+    def stop(*_: object) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+    return came

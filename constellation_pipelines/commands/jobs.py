@@ -147,7 +147,12 @@ def cancel(job_id: JobArgument, as_json: JsonFlag = False) -> None:
     """Cancel a job."""
     with connect() as client:
         job = client.post(f"/jobs/{segment(job_id)}/cancel")
-    print_json(job) if as_json else typer.echo(f"{job['id']} is {job['state']}{stopping(job)}")
+    if as_json:
+        print_json(job)
+    elif job["state"] == "CANCELLED":
+        typer.echo(f"{job['id']} is CANCELLED")
+    else:
+        typer.echo(f"{job['id']} is {job['state']}; its runs are asked to stop")
 
 
 @app.command()

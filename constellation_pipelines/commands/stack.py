@@ -109,7 +109,7 @@ def dispatcher() -> None:
     from constellation_pipelines.observability.logs import configure_logging
     from constellation_pipelines.stack.attach import attached
 
-    configure_logging()
+    configure_logging("WARNING")  # Dagster and Alembic chat at INFO
     run(attached(load_settings()))
 
 

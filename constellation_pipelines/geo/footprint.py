@@ -22,6 +22,9 @@ TILE_EDGE_POINTS = 2  # corners and midpoints
 WIDE_EDGE_POINTS = 32
 WIDE_EDGE_M = 500_000.0  # from here on a straight edge is visibly curved on the Earth
 INSET_PX = 1e-3
+# Of the distance from the map's origin, some metres: intersections are no finer than that.
+SMALLEST = 5e-7
+THINNEST = 1e-3  # a pixel's area beside the square of its longer side
 AT_POLE_DEG = 1e-7
 MERCATOR_LIMIT_DEG = 85.0511287798066
 MERCATOR_RADIUS_M = 6_378_137.0
@@ -33,6 +36,7 @@ def grid_footprint(grid: Grid) -> MultiPolygon:
 
     Raises SceneRefused when the grid does not lie on the Earth.
     """
+    _check_pixels(grid)
     whole = Window(0, 0, grid.height_px, grid.width_px)
     _check_way_back(grid, *_rings([whole], EDGE_POINTS))
     footprint = _footprints(grid, [whole], EDGE_POINTS)[0]
@@ -41,12 +45,31 @@ def grid_footprint(grid: Grid) -> MultiPolygon:
     return footprint
 
 
+def _check_pixels(grid: Grid) -> None:
+    """Refuse pixels that are lines, and grids too small for their place on the map."""
+    a, b, c, d, e, f = grid.transform
+    longer = max(math.hypot(a, d), math.hypot(b, e))
+    extent = longer * max(grid.width_px, grid.height_px)
+    too_small = not extent > SMALLEST * math.hypot(c, f)
+    if too_small or not abs(a * e - b * d) > THINNEST * longer**2:
+        raise SceneRefused(FOLDED)
+
+
 def window_footprints(grid: Grid, windows: Sequence[Window]) -> list[MultiPolygon]:
     """Footprints of windows in lon/lat (EPSG:4326), in their order, split at 180 degrees.
 
     Neighbours share their corners exactly. Raises SceneRefused when one is not on the Earth.
     """
-    return _footprints(grid, windows, TILE_EDGE_POINTS) if windows else []
+    if not windows:
+        return []
+    footprints = np.array(_footprints(grid, windows, TILE_EDGE_POINTS), dtype=object)
+    # Rounding lets the outline of a thin tile far from its projection's centre cross itself.
+    for index in (~shapely.is_valid(footprints)).nonzero()[0]:
+        parts = dateline.polygons_of(shapely.make_valid(footprints[index]))
+        if not parts:
+            raise SceneRefused(FOLDED)
+        footprints[index] = MultiPolygon(parts)
+    return list(footprints)
 
 
 def to_mercator(footprint: MultiPolygon) -> MultiPolygon:

@@ -163,6 +163,32 @@ def test_any_utm_grid_has_a_footprint_of_its_size(
     assert (east - west) % 360 < 15
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (0.0, 4375.0, 0.0, 2578.125),
+        (10.0, 10.0, 10.0, 10.000001),
+        (0.0, 0.0, 0.0, 0.0),
+        (1e-40, 4375.0, 0.0, 2578.125),
+        (0.6, 0.0, 0.0, -28906.25),
+        (1e-9, 0.0, 0.0, -1e-9),
+    ],
+)
+def test_a_grid_of_lines_or_dots_is_refused(
+    steps: tuple[float, float, float, float],
+) -> None:
+    a, b, d, e = steps
+    with pytest.raises(SceneRefused, match="folds"):
+        grid_footprint(grids.grid("EPSG:32633", (a, b, 0.0, d, e, 0.375 * 3e7)))
+
+
+def test_tiles_of_long_thin_pixels_near_the_pole_are_valid() -> None:
+    grid = grids.grid("EPSG:3031", (0.0, 78.125, 0.0, -10_000.0, 0.0, 7_500_000.0))
+    footprints = window_footprints(grid, tile_windows(grid, 64))
+    assert all(footprint.is_valid and footprint.area > 0 for footprint in footprints)
+    assert all(to_mercator(footprint).is_valid for footprint in footprints)
+
+
 @given(
     crs=st.sampled_from(["EPSG:32633", "EPSG:4326", "EPSG:3857", "EPSG:3031", "EPSG:3413"]),
     steps=st.tuples(*[st.floats(-1, 1)] * 4),
@@ -185,7 +211,7 @@ def test_any_grid_at_all_has_a_valid_footprint_or_is_refused(
         assert -180 <= west <= east <= 180
         assert -90 <= south <= north <= 90
         assert np.isfinite(shapely.get_coordinates(to_mercator(footprint))).all()
-    assert footprints[0].is_valid
+        assert footprint.is_valid
 
 
 @pytest.mark.parametrize(
