@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from constellation_pipelines.lake import predictions
 from constellation_pipelines.lake.files import whole_file
 
 CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def stac_item(plan: Plan) -> dict[str, Any]:
         "bands": [{"name": "class", "classification:classes": classes}],
     }
     table = {
-        "href": str(plan.files.predictions),
+        "href": os.path.relpath(plan.files.predictions, plan.files.item.parent),
         "type": "application/vnd.apache.parquet",
         "roles": ["data"],
     }
@@ -98,7 +100,7 @@ def stac_item(plan: Plan) -> dict[str, Any]:
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [CLASSIFICATION],
+        "stac_extensions": [CLASSIFICATION, PROJECTION],
         "id": str(plan.run_id),
         "geometry": scene.item["geometry"],
         "bbox": scene.item["bbox"],

@@ -96,6 +96,6 @@ def written(
     connection: Connection, run_id: UUID, digests: dict[Window, str]
 ) -> tuple[set[str], set[str]]:
     """Digests with a valid result: those this run wrote, and those another one did."""
-    writers = tiles.valid(connection, list(digests.values()))
+    writers = tiles.valid(connection, list(digests.values()), run_id)
     own = {digest for digest, writer in writers.items() if writer == run_id}
     return own, writers.keys() - own

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assets.plan import Plan
-from constellation_pipelines.domain.errors import EngineFailed
+from constellation_pipelines.domain.errors import EngineFailed, ServiceUnavailable
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.footprint import area_km2, to_mercator, window_footprints
@@ -20,6 +20,7 @@ COMMIT_TILES = 64
 COMMIT_S = 0.2
 ENGINE_ATTEMPTS = 3
 ENGINE_RETURN_S = 60.0
+DATABASE_RETURN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,25 @@ class Committer:
     plan: Plan
 
     def commit(self, results: list[TileResult]) -> tiles.Progress:
-        """Commit some tiles. Raises LeaseLost when the run has passed to another process."""
+        """Commit some tiles, waiting for a database that is away for a moment.
+
+        Raises LeaseLost when the run has passed to another process, ServiceUnavailable when the
+        database stays away.
+        """
+        rows = self._rows(results)
+        deadline = time.monotonic() + DATABASE_RETURN_S
+        while True:
+            try:
+                with self.database.transaction() as connection:
+                    return tiles.commit(connection, self.lease, rows)
+            except ServiceUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)  # writing the same tiles again leaves one row of each
+
+    def _rows(self, results: list[TileResult]) -> list[tiles.TileRow]:
         footprints = window_footprints(self.plan.scene.grid, [r.window for r in results])
-        rows = [
+        return [
             tiles.TileRow(
                 digest=self.plan.digests[result.window],
                 result=result,
@@ -44,8 +61,6 @@ class Committer:
             )
             for result, footprint in zip(results, footprints, strict=True)
         ]
-        with self.database.transaction() as connection:
-            return tiles.commit(connection, self.lease, rows)
 
 
 def in_batches(results: Iterable[TileResult]) -> Iterator[list[TileResult]]:

@@ -78,8 +78,9 @@ def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
                     lake=lake,
                 )
             context.log.info(describe(plan))
-            device = run_tiles(context.log, opened, engines, plan)
-            return conclude(opened, plan, config.options(), device)
+            with working_raster(plan.files.work):
+                device = run_tiles(context.log, opened, engines, plan)
+                return conclude(opened, plan, config.options(), device)
 
     return predictions
 
@@ -97,6 +98,22 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
         with database.transaction() as connection:
             plans.record_error(connection, run_id, error.message)
         raise dg.Failure(error.message, allow_retries=False) from None
+
+
+@contextmanager
+def working_raster(path: Path) -> Iterator[None]:
+    """Remove the engine's working raster at the end, good or bad.
+
+    It stays when the process is killed or has lost its lease: the next attempt needs it.
+    """
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    path.unlink(missing_ok=True)
 
 
 def describe(plan: Plan) -> str:
@@ -157,7 +174,6 @@ def conclude(
         raise RunFailed(
             f"{summary.failed} of {plan.planned} tiles failed: {'; '.join(summary.errors)}"
         )
-    plan.files.work.unlink(missing_ok=True)
     return dg.MaterializeResult(
         metadata=asset_metadata(plan, summary, device),
         check_results=[checks.result(plan.model.card.name, verdict) for verdict in verdicts],

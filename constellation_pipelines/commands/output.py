@@ -1,11 +1,14 @@
 """How commands print: tables for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+
+WIDE = 1000
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -30,7 +33,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     for row in listed:
         table.add_row(*(Text(cell(value)) for value in row))
     if listed:
-        Console().print(table)
+        # A file or pipe has no edge to wrap at.
+        console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+        console.print(table)
     else:
         typer.echo(empty)
 

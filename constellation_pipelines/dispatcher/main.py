@@ -18,6 +18,7 @@ from constellation_pipelines.dispatcher.planner import Planner
 from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.inference.package import discover
+from constellation_pipelines.launcher.instances import pool_connections
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import models
 from constellation_pipelines.store.database import Connection, Database
@@ -50,7 +51,7 @@ def run(settings: Settings) -> None:
 def open_door(definitions: str) -> DagsterDoor:
     """Load Dagster and the definitions. Takes seconds, so it is done before leading."""
     instance = DagsterInstance.get()
-    instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=300, max_overflow=5)
+    pool_connections(instance)
     repository = importlib.import_module(definitions).defs.get_repository_def()
     workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
     return DagsterDoor(instance, repository, definitions=definitions, workspace=workspace)

@@ -77,9 +77,12 @@ select 'tile.' || lower(s.state), r.job_id, r.id, j.submitted_by,
  order by s.row_off_px, s.col_off_px
 """
 
+# A tile of a run that never completed is in no file of the lake, so only that run may build on it.
 VALID = """
-select digest, run_id from constellation.tiles
- where state = 'COMPLETED' and digest = any(%(digests)s)
+select t.digest, t.run_id
+  from constellation.tiles t join constellation.runs r on r.id = t.run_id
+ where t.state = 'COMPLETED' and t.digest = any(%(digests)s)
+   and (r.state = 'COMPLETED' or r.id = %(run_id)s)
 """
 
 OF_RUN = """
@@ -172,9 +175,14 @@ def record(row: TileRow) -> Sequence[Any]:
     )
 
 
-def valid(connection: Connection, digests: Sequence[str]) -> dict[str, UUID]:
-    """The run that wrote each of `digests` that has a valid result already."""
-    rows = connection.execute(VALID, {"digests": list(digests)}).fetchall()
+def valid(
+    connection: Connection, digests: Sequence[str], run_id: UUID | None = None
+) -> dict[str, UUID]:
+    """The run that wrote each of `digests` that has a result to build on: of a completed run, or of
+    `run_id` itself.
+    """
+    args = {"digests": list(digests), "run_id": run_id}
+    rows = connection.execute(VALID, args).fetchall()
     return {row["digest"]: row["run_id"] for row in rows}
 
 

@@ -9,6 +9,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
+from constellation_pipelines.launcher.instances import pool_connections
 from constellation_pipelines.worker.orders import RunOrder
 
 WAITING = (
@@ -46,5 +47,5 @@ def execute_body(instance: DagsterInstance, run: DagsterRun) -> int:
 def open_instance(instance_ref: str) -> DagsterInstance:
     """The run's instance with pooled connections. Only ever opened after the fork."""
     instance = DagsterInstance.from_ref(deserialize_value(instance_ref, InstanceRef))
-    instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=300, max_overflow=5)
+    pool_connections(instance)
     return instance

@@ -149,7 +149,12 @@ def test_valid_tiles_name_the_run_that_wrote_them(database: Database) -> None:
     good, failed = row(LEFT), row(RIGHT, error="unreadable")
     commit(database, lease, good, failed)
     with database.transaction() as connection:
-        assert tiles.valid(connection, [good.digest, failed.digest]) == {good.digest: lease.run_id}
+        digests = [good.digest, failed.digest]
+        own = tiles.valid(connection, digests, lease.run_id)
+        assert own == {good.digest: lease.run_id}
+        assert tiles.valid(connection, digests) == {}, "the run may yet be cancelled"
+        connection.execute("update constellation.runs set state = 'COMPLETED'")
+        assert tiles.valid(connection, digests) == own
 
 
 def test_coverage_counts_each_valid_tile_once(database: Database) -> None:
