@@ -27,7 +27,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run's work. `digests` names every planned tile; `todo` are those without a result."""
+    """A run's work. `digests` names every planned tile; `todo` are those without a result, `reused`
+    those that another run has done.
+    """
 
     run_id: UUID
     job_id: UUID
@@ -37,12 +39,16 @@ class Plan:
     files: RunFiles
     digests: dict[Window, str]
     todo: tuple[Window, ...]
-    reused: int
+    reused: dict[Window, str]
 
     @property
     def planned(self) -> int:
         """Tiles asked for."""
         return len(self.digests)
+
+    def reused_digests(self) -> list[str]:
+        """Digests of the tiles that other runs have done."""
+        return list(self.reused.values())
 
 
 def make_plan(
@@ -79,8 +85,9 @@ def make_plan(
         planned=len(digests),
         reused=len(reused),
     )
+    kept = {window: digest for window, digest in digests.items() if digest in reused}
     todo = tuple(window for window, digest in digests.items() if digest not in done)
-    return Plan(run_id, request.job_id, scene, model, fitted, files, digests, todo, len(reused))
+    return Plan(run_id, request.job_id, scene, model, fitted, files, digests, todo, kept)
 
 
 def digests_of(scene: Scene, model: Model, aoi: dict[str, object] | None) -> dict[Window, str]:

@@ -64,7 +64,7 @@ class Committer:
 
 
 def in_batches(results: Iterable[TileResult]) -> Iterator[list[TileResult]]:
-    """Group results so that the first is committed at once and none waits long for company."""
+    """Group results so that the first is committed at once, and others when the next one comes."""
     batch: list[TileResult] = []
     committed_at = 0.0
     for result in results:

@@ -12,7 +12,7 @@ from uuid import UUID
 import dagster as dg
 from pydantic import Field
 
-from assets import checks, outputs
+from assets import checks, outputs, reuse
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
@@ -20,7 +20,7 @@ from assets.predicting import Committer, predict
 from constellation_pipelines.domain.errors import ConstellationError, LeaseLost, RunFailed
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
-from constellation_pipelines.store import plans, tiles
+from constellation_pipelines.store import plans, queue, tiles
 from constellation_pipelines.store.database import Database
 from resources.database import DatabaseResource
 from resources.engines import EnginesResource
@@ -68,7 +68,9 @@ def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         run_id = UUID(context.run.run_id)
         with database.open() as opened, recorded(opened, run_id):
+            lease = engines.lease(run_id)
             with opened.transaction() as connection:
+                queue.guard(connection, lease)
                 plan = make_plan(
                     connection,
                     run_id,
@@ -79,8 +81,8 @@ def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
                 )
             context.log.info(describe(plan))
             with working_raster(plan.files.work):
-                device = run_tiles(context.log, opened, engines, plan)
-                return conclude(opened, plan, config.options(), device)
+                device = run_tiles(context.log, opened, engines, plan, lease)
+                return conclude(opened, plan, config.options(), device, lease)
 
     return predictions
 
@@ -120,15 +122,18 @@ def describe(plan: Plan) -> str:
     """A plan in one line."""
     return (
         f"{plan.model.card.reference} on {plan.scene.key}: {plan.planned} tiles planned, "
-        f"{plan.reused} already valid, {len(plan.todo)} to run"
+        f"{len(plan.reused)} already valid, {len(plan.todo)} to run"
     )
 
 
 def run_tiles(
-    log: dg.DagsterLogManager, database: Database, engines: EnginesResource, plan: Plan
+    log: dg.DagsterLogManager,
+    database: Database,
+    engines: EnginesResource,
+    plan: Plan,
+    lease: queue.Lease,
 ) -> dict[str, Any]:
     """Run the missing tiles on the leased device; return what is to be said of it."""
-    lease = engines.lease(plan.run_id)
     started_at = time.monotonic()
     hello: dict[str, Any] = {}
     if plan.todo:
@@ -160,14 +165,22 @@ def reporter(log: dg.DagsterLogManager) -> Callable[[tiles.Progress], None]:
 
 
 def conclude(
-    database: Database, plan: Plan, options: Options, device: dict[str, Any]
+    database: Database,
+    plan: Plan,
+    options: Options,
+    device: dict[str, Any],
+    lease: queue.Lease,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
     """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
     with database.transaction() as connection:
+        queue.guard(connection, lease)
         rows = tiles.of_run(connection, plan.run_id)
+        earlier = tiles.rasters_of(connection, plan.reused_digests())
+    reuse.copy_classes(plan, earlier)
     outputs.write_outputs(plan, rows)
     summary = outputs.summarise(plan, rows)
     with database.transaction() as connection:
+        queue.guard(connection, lease)
         plans.record_metrics(connection, plan.run_id, run_metrics(plan, summary, device))
         verdicts = checks.run_checks(connection, plan, len(rows))
     if summary.failed > options.max_failed_tile_ratio * plan.planned:
@@ -209,20 +222,20 @@ def asset_metadata(plan: Plan, summary: outputs.Summary, device: dict[str, Any])
     metadata: dict[str, Any] = {
         "dagster/row_count": summary.rows,
         "tiles_planned": plan.planned,
-        "tiles_reused": plan.reused,
+        "tiles_reused": len(plan.reused),
         "tiles_failed": summary.failed,
         "area_km2": summary.area_km2,
         "class_counts": dg.MetadataValue.json(summary.class_counts),
         "gsd_m": plan.scene.gsd_m,
         "gsd_mismatch": plan.fit.gsd_mismatch,
-        "device": str(device["device"]),
-        "simulated": bool(device["simulated"]),
         "device_s": device["device_s"],
         "model": plan.model.card.reference,
         "job_id": str(plan.job_id),
         "job": dg.MetadataValue.url(f"/api/v1/jobs/{plan.job_id}"),
         "predictions": dg.MetadataValue.path(str(plan.files.predictions)),
     }
+    if device["device"] is not None:  # none was needed when every tile was there already
+        metadata |= {"device": device["device"], "simulated": device["simulated"]}
     if plan.files.raster.exists():
         metadata["raster"] = dg.MetadataValue.path(str(plan.files.raster))
     png = outputs.preview(plan)

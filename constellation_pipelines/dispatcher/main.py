@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from dagster import DagsterInstance
+from sqlalchemy.exc import DBAPIError
 
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
@@ -42,8 +44,8 @@ def run(settings: Settings) -> None:
     while not stop.is_set():
         try:
             lead(settings, database, planner, stop)
-        except ServiceUnavailable as error:
-            print(error.message, flush=True)
+        except (ServiceUnavailable, psycopg.OperationalError, DBAPIError) as error:
+            print(f"the lead is given up: {error}", flush=True)
             stop.wait(POLL_S)
     database.close()
 

@@ -18,6 +18,7 @@ select r.id, r.job_id, s.key as scene_key, m.name as model, m.version, j.priorit
   join constellation.scenes s on s.id = r.scene_id
   join constellation.models m on m.id = r.model_id
  where r.state = 'PENDING' and j.origin = 'api' and j.cancel_requested_at is null
+   and s.partitioned_at is not null
  order by j.priority desc, r.created_at, r.id
  limit 100
 """

@@ -59,9 +59,16 @@ class Planner:
                 if queue.requeue(connection, lease, resume=True) is None:
                     queue.finish(connection, lease, None)
             untold = queue.untold(connection)
-        for run_id, code in untold:
-            ended = "was lost with its worker" if code is None else f"ended with {code}"
-            reason = f"The run's process {ended}; no attempt is left."
-            with self._database.transaction() as connection:
-                plans.record_error(connection, run_id, reason)
-            self._door.fail(run_id, reason)
+        for run in untold:
+            self._tell(run)
+
+    def _tell(self, run: queue.Untold) -> None:
+        if run.cancelled:
+            self._door.fail(run.run_id, "The run was cancelled and its process has ended.")
+            return
+        code = run.exit_code
+        ended = "was lost with its worker" if code is None else f"ended with {code}"
+        reason = f"The run's process {ended}; no attempt is left."
+        with self._database.transaction() as connection:
+            plans.record_error(connection, run.run_id, reason)
+        self._door.fail(run.run_id, reason)

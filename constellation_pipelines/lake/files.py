@@ -32,7 +32,7 @@ def files_of_run(lake: Path, *, run_id: str, model: str, date: str) -> RunFiles:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name only when it is complete and on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         flush(partial)

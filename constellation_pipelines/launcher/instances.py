@@ -1,5 +1,7 @@
 """Dagster instances that keep their database connections."""
 
+from typing import Any
+
 from dagster import DagsterInstance
 
 
@@ -11,5 +13,10 @@ def pool_connections(instance: DagsterInstance) -> None:
     Dagster has no setting for).
     """
     instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=300, max_overflow=5)
-    for storage in (instance.run_storage, instance.event_log_storage, instance.schedule_storage):
-        storage._engine.pool._pre_ping = True  # type: ignore[attr-defined]
+    storages: tuple[Any, ...] = (
+        instance.run_storage,
+        instance.event_log_storage,
+        instance.schedule_storage,
+    )
+    for storage in storages:
+        storage._engine.pool._pre_ping = True

@@ -92,9 +92,9 @@ update constellation.run_queue
 REQUEUE = """
 update constellation.run_queue
    set state = 'queued', resume = %(resume)s, worker_id = null, fence = null, pid = null,
-       attempt = attempt + 1
- where run_id = %(run_id)s and fence = %(fence)s and state = 'leased' and attempt < %(max_attempts)s
-   and not cancel_requested
+       attempt = attempt + %(spent)s
+ where run_id = %(run_id)s and fence = %(fence)s and state = 'leased'
+   and attempt + %(spent)s <= %(max_attempts)s and not cancel_requested
 returning attempt
 """
 
@@ -114,10 +114,10 @@ select q.run_id, q.fence, q.attempt from constellation.run_queue q
 
 # Over, but Dagster was never told: the grace is for a canceller that has not told it yet.
 UNTOLD = """
-select q.run_id, q.exit_code from constellation.run_queue q
-  join constellation.runs r on r.id = q.run_id
- where q.state = 'done' and q.finished_at < now() - interval '2 seconds'
-   and r.state in ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
+select q.run_id, q.exit_code, r.state = 'CANCELLING' as cancelled
+  from constellation.runs r join constellation.run_queue q on q.run_id = r.id
+ where r.state in ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
+   and q.state = 'done' and q.finished_at < now() - interval '2 seconds'
 """
 
 GUARD = """
@@ -223,14 +223,20 @@ def finish(connection: Connection, lease: Lease, exit_code: int | None) -> bool:
     return ours
 
 
-def requeue(connection: Connection, lease: Lease, *, resume: bool) -> int | None:
-    """Give a run that died another attempt; its number, or None when none is left."""
+def requeue(
+    connection: Connection, lease: Lease, *, resume: bool, spend_attempt: bool = True
+) -> int | None:
+    """Queue a run again whose process has ended: the number of its attempt, None when none is left.
+
+    A run that died spends an attempt; one that was only given back does not.
+    """
     row = connection.execute(
         REQUEUE,
         {
             "run_id": lease.run_id,
             "fence": lease.fence,
             "resume": resume,
+            "spent": int(spend_attempt),
             "max_attempts": MAX_ATTEMPTS,
         },
     ).fetchone()
@@ -250,10 +256,19 @@ def lapsed(connection: Connection) -> list[Lease]:
     return [Lease(row["run_id"], row["fence"]) for row in rows]
 
 
-def untold(connection: Connection) -> list[tuple[UUID, int | None]]:
-    """Runs (id, exit code) that are over in the queue but not in Dagster."""
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """A run that is over in the queue but not in Dagster. `cancelled`: its end was asked for."""
+
+    run_id: UUID
+    exit_code: int | None
+    cancelled: bool
+
+
+def untold(connection: Connection) -> list[Untold]:
+    """Runs whose end Dagster has to be told of."""
     rows = connection.execute(UNTOLD).fetchall()
-    return [(row["run_id"], row["exit_code"]) for row in rows]
+    return [Untold(**row) for row in rows]
 
 
 def withdraw(connection: Connection, run_id: UUID) -> bool:

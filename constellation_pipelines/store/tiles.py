@@ -85,6 +85,12 @@ select t.digest, t.run_id
    and (r.state = 'COMPLETED' or r.id = %(run_id)s)
 """
 
+RASTERS = """
+select t.digest, r.metrics #>> '{outputs,raster}' as raster
+  from constellation.tiles t join constellation.runs r on r.id = t.run_id
+ where t.digest = any(%(digests)s)
+"""
+
 OF_RUN = """
 select digest, row_off_px, col_off_px, height_px, width_px, state,
        st_asbinary(footprint::geometry) as footprint, area_km2, class_counts, top_class,
@@ -184,6 +190,12 @@ def valid(
     args = {"digests": list(digests), "run_id": run_id}
     rows = connection.execute(VALID, args).fetchall()
     return {row["digest"]: row["run_id"] for row in rows}
+
+
+def rasters_of(connection: Connection, digests: Sequence[str]) -> dict[str, str | None]:
+    """Path of the class raster that holds each of these tiles."""
+    rows = connection.execute(RASTERS, {"digests": list(digests)}).fetchall()
+    return {row["digest"]: row["raster"] for row in rows}
 
 
 def of_run(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:

@@ -3,7 +3,11 @@
 import select
 import threading
 import time
+from collections import deque
+from collections.abc import Iterable
 from uuid import UUID
+
+import psycopg
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import queue, workers
@@ -12,9 +16,11 @@ from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode, run_order
 
 HEARTBEAT_S = 2.0
+PATIENCE_S = 10.0  # an interrupted run that has not ended by then is killed
 POLL_S = 0.5  # for a lost notification, and for engines becoming ready
 RECONNECT_S = 1.0
 
+CHANNELS = (queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL)
 RUN_STATE = "select state from constellation.runs where id = %s"
 
 
@@ -33,29 +39,26 @@ class Supervisor:
         self._engines = engines
         self._channel = channel
         self._claims: dict[UUID, queue.Claim] = {}
-        self._interrupted: set[UUID] = set()
-        self._listener: Connection | None = None
+        self._inbox: deque[Message] = deque()
+        self._interrupted: dict[UUID, float] = {}  # run -> when, on our clock
         self._next_beat = 0.0
 
     def serve(self, stop: threading.Event) -> None:
         """Work until told to stop. A database that is away is waited for; runs go on meanwhile."""
         while not stop.is_set():
             try:
-                self._listener = self._listener or self._database.listen(
-                    queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL
-                )
-                self._turn(self._listener)
-            except ServiceUnavailable as error:
-                print(error.message, flush=True)
-                self._listener = None
+                with self._database.listen(*CHANNELS) as listener:
+                    while not stop.is_set():
+                        self._turn(listener)
+            except (ServiceUnavailable, psycopg.OperationalError) as error:
+                print(f"waiting for the database: {error}", flush=True)
                 stop.wait(RECONNECT_S)
 
     def hand_back(self) -> None:
         """Queue the runs again that this worker held. Their processes must have ended."""
         with self._database.transaction() as connection:
             for claim in self._claims.values():
-                if queue.requeue(connection, claim.lease, resume=True) is None:
-                    queue.finish(connection, claim.lease, None)
+                give_back(connection, claim.lease)
         self._claims.clear()
 
     def _turn(self, listener: Connection) -> None:
@@ -65,8 +68,10 @@ class Supervisor:
             messages = self._channel.receive()
             if not messages:
                 raise ZygoteGone
-            for message in messages:
-                self._hear(message)
+            self._inbox.extend(messages)
+        while self._inbox:  # a message is dropped only once it has been handled
+            self._hear(self._inbox[0])
+            self._inbox.popleft()
         for note in self._database.notifications(listener):
             if note.channel == queue.INTERRUPT_CHANNEL:
                 self._interrupt(UUID(note.payload))
@@ -117,13 +122,13 @@ class Supervisor:
             if attempt is None:
                 queue.finish(connection, claim.lease, code)
         self._claims.pop(run_id, None)
-        self._interrupted.discard(run_id)
+        self._interrupted.pop(run_id, None)
         if attempt is not None:
             print(f"run {run_id} died with {code}; attempt {attempt} follows", flush=True)
 
     def _interrupt(self, run_id: UUID) -> None:
         if run_id in self._claims and run_id not in self._interrupted:
-            self._interrupted.add(run_id)
+            self._interrupted[run_id] = time.monotonic()
             self._channel.send(encode({"interrupt": str(run_id)}))
 
     def _tend_engines(self) -> None:
@@ -143,6 +148,8 @@ class Supervisor:
             if run.cancel_requested:
                 self._interrupt(run.lease.run_id)
         self._give_up({run.lease.fence for run in held})
+        self._give_back([run.lease for run in held])
+        self._insist()
 
     def _give_up(self, fences: set[int]) -> None:
         """End runs whose lease has passed to someone else while the database was away.
@@ -152,3 +159,23 @@ class Supervisor:
         for run_id, claim in self._claims.items():
             if claim.lease.fence not in fences:
                 self._channel.send(encode({"kill": str(run_id)}))
+
+    def _give_back(self, held: Iterable[queue.Lease]) -> None:
+        """Queue runs again whose claim was committed just as the connection was lost."""
+        known = {claim.lease.fence for claim in self._claims.values()}
+        for lease in held:
+            if lease.fence not in known:
+                with self._database.transaction() as connection:
+                    give_back(connection, lease)
+
+    def _insist(self) -> None:
+        """Kill what was interrupted and does not end."""
+        for run_id, interrupted_at in self._interrupted.items():
+            if time.monotonic() - interrupted_at > PATIENCE_S:
+                self._channel.send(encode({"kill": str(run_id)}))
+
+
+def give_back(connection: Connection, lease: queue.Lease) -> None:
+    """Queue a run again that did not fail; it keeps its count of attempts."""
+    if queue.requeue(connection, lease, resume=True, spend_attempt=False) is None:
+        queue.finish(connection, lease, None)

@@ -139,6 +139,13 @@ def work() -> None:
         schema=SCHEMA,
         postgresql_where=sa.text("state = 'PENDING'"),
     )
+    op.create_index(
+        "runs_open",
+        "runs",
+        ["state"],
+        schema=SCHEMA,
+        postgresql_where=sa.text("state not in ('COMPLETED', 'FAILED', 'CANCELLED')"),
+    )
     table(
         "events",
         sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),

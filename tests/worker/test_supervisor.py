@@ -1,0 +1,191 @@
+"""The supervisor forgets nothing that the database or its zygote told it.
+
+The test stands at the zygote's end of the channel; database and queue are real.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from constellation_pipelines.store import queue
+from constellation_pipelines.store.database import Database
+from constellation_pipelines.worker import supervisor as module
+from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker.orders import Channel, encode
+from constellation_pipelines.worker.supervisor import Supervisor
+from tests.conftest import PostgresServer
+from tests.store.test_queue import claim, device, run, worker
+
+WAIT_S = 20.0
+
+
+class NoEngines(Engines):
+    """Devices whose engines are ready and stay so: these tests are not about engines."""
+
+    def tick(self) -> list[tuple[str, bool]]:
+        return []
+
+
+class Desk:
+    """A supervisor at work, and the zygote's end of its channel."""
+
+    def __init__(self, database: Database, worker_id: UUID) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(WAIT_S)
+        self.channel = Channel(ours)
+        self._theirs = theirs
+        engines = NoEngines([device(0)], Path("/nowhere"), [])
+        self.supervisor = Supervisor(database, worker_id, engines, Channel(theirs))
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.supervisor.serve, args=(self.stop,))
+
+    def __enter__(self) -> "Desk":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join(WAIT_S)
+        self.channel.connection.close()
+        self._theirs.close()
+
+    def hear(self) -> dict[str, Any]:
+        """The next order."""
+        (message,) = self.channel.receive()
+        return message
+
+    def tell(self, **message: Any) -> None:
+        """Say something as the zygote would."""
+        self.channel.send(encode(message))
+
+
+@pytest.fixture
+def worker_id(database: Database) -> UUID:
+    return worker(database)
+
+
+@pytest.fixture
+def desk(database: Database, worker_id: UUID) -> Iterator[Desk]:
+    with Desk(database, worker_id) as open_desk:
+        yield open_desk
+
+
+@contextmanager
+def outage(server: PostgresServer, database_url: str) -> Iterator[None]:
+    """Nobody can connect to the database, and who was connected is cut off."""
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"alter database {name} with allow_connections false")
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
+        )
+        yield
+        connection.execute(f"alter database {name} with allow_connections true")
+
+
+def eventually(look: Callable[[], Any], expected: Any) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while (seen := look()) != expected:
+        assert time.monotonic() < deadline, f"still {seen}"
+        time.sleep(0.05)
+
+
+def row_of(database: Database, run_id: UUID) -> dict[str, Any]:
+    row = database.fetch_one(
+        "select state, attempt, exit_code from constellation.run_queue where run_id = %s", (run_id,)
+    )
+    assert row is not None
+    return dict(row)
+
+
+def test_a_queued_run_is_ordered_with_its_fence_and_engine(database: Database, desk: Desk) -> None:
+    run_id = run(database)
+    order = desk.hear()["run"]
+    assert order["run_id"] == str(run_id)
+    assert order["fence"] > 0
+    assert order["sockets"] == {"SIM-0": "/nowhere/0.sock"}
+
+
+def test_a_run_that_dies_is_ordered_again_and_its_device_is_free_in_between(
+    database: Database, desk: Desk
+) -> None:
+    run_id = run(database)
+    first = desk.hear()["run"]
+    desk.tell(exited=str(run_id), code=-9)
+    second = desk.hear()["run"]
+    assert (second["run_id"], second["attempt"]) == (str(run_id), 2)
+    assert second["fence"] > first["fence"]
+
+
+def test_a_run_that_ended_well_frees_its_device(database: Database, desk: Desk) -> None:
+    run_id = run(database)
+    desk.hear()
+    database.execute("update constellation.runs set state = 'COMPLETED'")
+    desk.tell(exited=str(run_id), code=0)
+    expected = {"state": "done", "attempt": 1, "exit_code": 0}
+    eventually(lambda: row_of(database, run_id), expected)
+
+
+def test_an_exit_that_came_while_the_database_was_away_is_not_lost(
+    postgres: PostgresServer, database: Database, desk: Desk
+) -> None:
+    run_id = run(database)
+    desk.hear()
+    database.execute("update constellation.runs set state = 'COMPLETED'")
+    with outage(postgres, database.url):
+        desk.tell(exited=str(run_id), code=0)
+        time.sleep(1)
+    expected = {"state": "done", "attempt": 1, "exit_code": 0}
+    eventually(lambda: row_of(database, run_id), expected)
+
+
+def test_a_claim_that_nobody_knows_of_is_given_back(database: Database, worker_id: UUID) -> None:
+    run_id = run(database)
+    lost = claim(database, worker_id)
+    assert lost is not None
+    with Desk(database, worker_id) as desk:
+        order = desk.hear()["run"]
+    assert (order["run_id"], order["attempt"]) == (str(run_id), 1)
+    assert order["fence"] > lost.lease.fence
+
+
+def test_a_cancelled_run_is_interrupted_and_then_killed(
+    database: Database, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.5)
+    run_id = run(database)
+    desk.hear()
+    with database.transaction() as connection:
+        queue.request_interrupt(connection, run_id)
+    assert desk.hear() == {"interrupt": str(run_id)}
+    assert desk.hear() == {"kill": str(run_id)}
+    desk.tell(exited=str(run_id), code=-9)
+    eventually(lambda: row_of(database, run_id)["state"], "done")
+
+
+def test_a_run_whose_lease_passed_on_is_killed_without_a_word(
+    database: Database, desk: Desk
+) -> None:
+    run_id = run(database)
+    desk.hear()
+    database.execute("update constellation.run_queue set worker_id = null, state = 'queued'")
+    database.execute("update constellation.gpus set engine_ready = false")
+    assert desk.hear() == {"kill": str(run_id)}
+
+
+def test_runs_are_given_back_without_spending_an_attempt(
+    database: Database, worker_id: UUID
+) -> None:
+    run_id = run(database)
+    with Desk(database, worker_id) as desk:
+        desk.hear()
+    desk.supervisor.hand_back()
+    assert row_of(database, run_id) == {"state": "queued", "attempt": 1, "exit_code": None}
