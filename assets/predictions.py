@@ -45,8 +45,8 @@ class PredictionConfig(dg.Config):
         return Options(self.accept_gsd_mismatch, self.reuse, self.max_failed_tile_ratio)
 
 
-def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
-    """The asset of one model's predictions."""
+def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinition:
+    """The asset of one model's predictions; its metadata links to jobs in the dashboard."""
 
     @dg.asset(
         key=predictions_key(card.name),
@@ -82,7 +82,11 @@ def predictions_asset(card: ModelCard) -> dg.AssetsDefinition:
             context.log.info(describe(plan))
             with working_raster(plan.files.work):
                 device = run_tiles(context.log, opened, engines, plan, lease)
-                return conclude(opened, plan, config.options(), device, lease)
+                result = conclude(opened, plan, config.options(), device, lease)
+            job_url = f"{dashboard_url}/job/?id={plan.job_id}"
+            return result._replace(
+                metadata={**(result.metadata or {}), "job": dg.MetadataValue.url(job_url)}
+            )
 
     return predictions
 
@@ -231,7 +235,6 @@ def asset_metadata(plan: Plan, summary: outputs.Summary, device: dict[str, Any])
         "device_s": device["device_s"],
         "model": plan.model.card.reference,
         "job_id": str(plan.job_id),
-        "job": dg.MetadataValue.url(f"/api/v1/jobs/{plan.job_id}"),
         "predictions": dg.MetadataValue.path(str(plan.files.predictions)),
     }
     if device["device"] is not None:  # none was needed when every tile was there already

@@ -28,7 +28,7 @@ def build(settings: Settings) -> dg.Definitions:
         assets=[
             registered_scene,
             eurosat_landcover_training,
-            *(predictions_asset(card) for card in cards.values()),
+            *(predictions_asset(card, dashboard_url(settings)) for card in cards.values()),
             *(coverage_asset(card) for card in cards.values()),
         ],
         jobs=[prediction_job(card) for card in cards.values()],
@@ -40,6 +40,11 @@ def build(settings: Settings) -> dg.Definitions:
         # One process per run: the default executor would start another and import all again.
         executor=dg.in_process_executor,
     )
+
+
+def dashboard_url(settings: Settings) -> str:
+    """Where people look at jobs."""
+    return settings.api_url or f"http://{settings.api_host}:{settings.api_port}"
 
 
 def prediction_job(card: ModelCard) -> UnresolvedAssetJobDefinition:

@@ -160,7 +160,7 @@ def test_any_utm_grid_has_a_footprint_of_its_size(
     assert gsd_m(grid) == pytest.approx(gsd, rel=0.01)
     assert area_km2(footprint) == pytest.approx(gsd**2, rel=0.02)
     west, _, east, _ = dateline.bounds(footprint)
-    assert (east - west) % 360 < 15
+    assert (east - west) % 360 < 60  # at 87 degrees south, 60 km are 12 degrees wide
 
 
 @pytest.mark.parametrize(
