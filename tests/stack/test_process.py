@@ -63,4 +63,4 @@ def test_only_marked_processes_are_ended(sleeper: "subprocess.Popen[bytes]") -> 
     assert sleeper.poll() is None
     assert [process.pid for process in marked("stack-of-this-test")] == [sleeper.pid]
     assert end_marked("stack-of-this-test", 30.0) == 1
-    assert sleeper.wait(10) == -signal.SIGTERM
+    assert sleeper.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)  # what TERM left, KILL ended
