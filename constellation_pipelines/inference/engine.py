@@ -246,4 +246,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    # Not sys.exit: a thread may still be inside torch, and tearing torch down under it aborts.
+    os._exit(exit_code)
