@@ -26,9 +26,9 @@ def one_device(database: Database) -> Database:
     return database
 
 
-def test_a_device_has_one_live_lease(one_device: Database) -> None:
+def test_a_slot_of_a_device_has_one_live_lease(one_device: Database) -> None:
     one_device.execute(LEASE, (uuid4(),))
-    with pytest.raises(psycopg.errors.UniqueViolation, match="leases_one_live_per_gpu"):
+    with pytest.raises(psycopg.errors.UniqueViolation, match="leases_one_live_per_slot"):
         one_device.execute(LEASE, (uuid4(),))
     one_device.execute("update constellation.leases set released_at = now()")
     assert one_device.execute(LEASE, (uuid4(),)) == 1
