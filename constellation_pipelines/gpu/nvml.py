@@ -57,7 +57,7 @@ class NvmlDoor:
 
     def events(self) -> list[DeviceEvent]:
         """What has happened since the last call; of a GPU in instances, once for each of them."""
-        found = []
+        found: list[DeviceEvent] = []
         while True:
             try:
                 event = self._events.get_nowait()

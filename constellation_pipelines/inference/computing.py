@@ -102,8 +102,8 @@ class Computing:
 def declared_mb(network: Network, size: int) -> float:
     """What a simulated device says that a batch takes, context and weights included."""
     card = network.card
-    chip_mb = len(card.bands) * card.chip_px**2 * 4 * SIMULATED_ACTIVATIONS / MEBIBYTE
-    return SIMULATED_CONTEXT_MB + network.weights_mb + size * chip_mb
+    chip_bytes = len(card.bands) * card.chip_px * card.chip_px * 4 * SIMULATED_ACTIVATIONS
+    return SIMULATED_CONTEXT_MB + network.weights_mb + size * chip_bytes / MEBIBYTE
 
 
 def context_mb(device: torch.device) -> float:

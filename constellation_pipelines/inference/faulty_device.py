@@ -51,9 +51,11 @@ class FaultyDevice:
 
     def spoils_read(self, window: Window) -> bool:
         """Whether this read of a tile is one of those that are told to fail."""
-        times = self.script.unreadable_tiles.get(place_of(window), 0)
-        self._failed_reads[place_of(window)] += 1
-        return self._failed_reads[place_of(window)] <= times
+        place, unreadable = place_of(window), self.script.unreadable_tiles
+        if place not in unreadable:
+            return False
+        self._failed_reads[place] += 1
+        return self._failed_reads[place] <= unreadable[place]
 
 
 def place_of(window: Window) -> Place:

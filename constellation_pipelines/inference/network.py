@@ -29,7 +29,7 @@ class Network:
         folded = fold_batch_norms(module).to(device, self.dtype)
         self.module = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sizes = (part.numel() * part.element_size() for part in self.module.parameters())
-        self.weights_mb = sum(sizes) / 2**20
+        self.weights_mb: float = sum(sizes) / 2**20
 
     @torch.inference_mode()
     def classify(self, chips: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

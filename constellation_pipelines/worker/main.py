@@ -11,13 +11,15 @@ from uuid import UUID
 
 from constellation_pipelines.domain.device import Device
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.gpu.inventory import inventory
+from constellation_pipelines.domain.simulation import SimulationFile
+from constellation_pipelines.gpu.inventory import offered, open_door
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
+from constellation_pipelines.store import devices as store_devices
 from constellation_pipelines.store import workers
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.worker import process
-from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker.engines import Engines, Patience
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.supervisor import Supervisor, ZygoteGone
 
@@ -29,7 +31,10 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServiceUnavailable without a database or devices."""
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
-    devices = inventory(settings.host_name, settings.simulate_gpus)
+    door = open_door(
+        settings.host_name, settings.simulate_gpus, SimulationFile(settings.simulation_file)
+    )
+    devices = offered(door)
     if not devices:
         raise ServiceUnavailable("this host has no GPU and CONSTELLATION_SIMULATE_GPUS is 0")
     stop = threading.Event()
@@ -39,7 +44,15 @@ def run(settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="constellation-") as folder:
         database = Database(settings.database_url)
         preload = [Path(model.folder) for model in discover(settings.models_dir)]
-        engines = Engines(devices, Path(folder), preload)
+        engines = Engines(
+            devices,
+            Path(folder),
+            preload,
+            door,
+            settings.simulation_file,
+            Patience(settings.engine_hang_s, settings.quarantine_s),
+        )
+        keep_in_quarantine(database, engines, devices)
         engines.tick()  # they load while the zygote warms up
         worker_id = register(database, settings.host_name, devices)
         try:
@@ -49,6 +62,16 @@ def run(settings: Settings) -> None:
             with database.transaction() as connection:
                 workers.stop(connection, worker_id)
             database.close()
+            door.close()
+
+
+def keep_in_quarantine(database: Database, engines: Engines, devices: list[Device]) -> None:
+    """A device that was set aside stays so until it passes a probe, whoever offers it."""
+    with database.transaction() as connection:
+        aside = store_devices.quarantined(connection)
+    for device in devices:
+        if device.uuid in aside:
+            engines.set_aside(device.uuid)
 
 
 def register(database: Database, host: str, devices: list[Device]) -> UUID:

@@ -12,7 +12,8 @@ import psycopg
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import queue, workers
 from constellation_pipelines.store.database import Connection, Database
-from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker import device_faults
+from constellation_pipelines.worker.engines import Change, Engines
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode, run_order
 
 HEARTBEAT_S = 2.0
@@ -40,6 +41,8 @@ class Supervisor:
         self._channel = channel
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
+        self._changes: deque[Change] = deque()
+        self._moved: set[UUID] = set()  # killed because their device failed
         self._interrupted: dict[UUID, float] = {}  # run -> when, on our clock
         self._next_beat = 0.0
 
@@ -118,11 +121,17 @@ class Supervisor:
         with self._database.transaction() as connection:
             row = connection.execute(RUN_STATE, (run_id,)).fetchone()
             told = row is None or row["state"] in ("COMPLETED", "FAILED", "CANCELLED")
-            attempt = None if told else queue.requeue(connection, claim.lease, resume=True)
+            free = run_id in self._moved
+            attempt = (
+                None
+                if told
+                else queue.requeue(connection, claim.lease, resume=True, spend_attempt=not free)
+            )
             if attempt is None:
                 queue.finish(connection, claim.lease, code)
         self._claims.pop(run_id, None)
         self._interrupted.pop(run_id, None)
+        self._moved.discard(run_id)
         if attempt is not None:
             print(f"run {run_id} died with {code}; attempt {attempt} follows", flush=True)
 
@@ -132,10 +141,19 @@ class Supervisor:
             self._channel.send(encode({"interrupt": str(run_id)}))
 
     def _tend_engines(self) -> None:
-        for uuid, ready in self._engines.tick():
-            print(f"engine of {uuid} {'is ready' if ready else 'is gone'}", flush=True)
-            with self._database.transaction() as connection:
-                workers.set_ready(connection, self._worker_id, uuid, ready)
+        self._changes.extend(self._engines.tick())
+        while self._changes:  # a change is dropped only once it has been handled
+            self._device_changed(self._changes[0])
+            self._changes.popleft()
+
+    def _device_changed(self, change: Change) -> None:
+        """Keep it, and end the runs that have to move: killed, they go on elsewhere."""
+        print(f"device {change.uuid}: {change.kind} {change.message}".rstrip(), flush=True)
+        runs = [run_id for run_id, claim in self._claims.items() if change.uuid in claim.devices]
+        for run_id in device_faults.note(self._database, self._worker_id, change, runs):
+            if device_faults.moves_free(self._database, run_id):
+                self._moved.add(run_id)
+            self._channel.send(encode({"kill": str(run_id)}))
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:

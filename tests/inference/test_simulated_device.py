@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from constellation_pipelines.domain.errors import EngineFailed
 from constellation_pipelines.domain.states import TileState
+from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.client import EngineClient
 from constellation_pipelines.inference.engine import EX_DEVICE_LOST
@@ -182,7 +183,7 @@ def test_a_poison_tile_kills_the_engine_and_was_announced_before(
         if "computing" in line:
             computing.append([Window(*window) for window in line["computing"]])
 
-    done = []
+    done: list[TileResult] = []
     with pytest.raises(EngineFailed) as death:
         done.extend(fresh.client.predict(asked, hear))
     assert death.value.code == EngineFailed.code

@@ -18,7 +18,7 @@ import pytest
 from constellation_pipelines.store import queue
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.worker import supervisor as module
-from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker.engines import Change, Engines
 from constellation_pipelines.worker.orders import Channel, encode
 from constellation_pipelines.worker.supervisor import Supervisor
 from tests.conftest import PostgresServer
@@ -30,7 +30,7 @@ WAIT_S = 20.0
 class NoEngines(Engines):
     """Devices whose engines are ready and stay so: these tests are not about engines."""
 
-    def tick(self) -> list[tuple[str, bool]]:
+    def tick(self) -> list[Change]:
         return []
 
 
