@@ -121,6 +121,7 @@ class Engines:
     def stop(self) -> None:
         """End every engine."""
         for engine in self._engines.values():
+            engine.pulse.forget()
             if engine.child is not None:
                 process.stop(engine.child)
 

@@ -201,9 +201,11 @@ def test_a_question_to_one_who_never_answers_costs_no_time(tmp_path: Path) -> No
         assert time.monotonic() - began < 5
         time.sleep(0.01)
         assert all(pulse.unanswered_s > 0 for pulse in pulses)
+        for pulse in pulses:
+            pulse.forget()
     finally:
         silent.kill()
-        silent.wait()
+        silent.communicate()
 
 
 def test_where_nobody_listens_no_question_is_open(tmp_path: Path) -> None:
