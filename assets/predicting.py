@@ -84,7 +84,8 @@ class Prediction:
         self._attempts = {window: attempts for window, (attempts, _) in tried.items()}
         given_up = [w for w, attempts in self._attempts.items() if attempts >= TILE_ATTEMPTS]
         suspects = [w for w in self._attempts if w not in given_up]
-        self._work = Work(plan.todo, len(self._hands), suspects)
+        todo = [window for window in plan.todo if window not in given_up]
+        self._work = Work(todo, len(self._hands), suspects)
         try:
             for window in given_up:  # counted by a process that died before it could say so
                 self._commit_failed({window: self._attempts[window]}, tried[window][1])
