@@ -14,8 +14,9 @@ def test_one_engine_gets_everything_at_once_in_reading_order() -> None:
 
 
 def test_pieces_for_several_engines_get_smaller_towards_the_end() -> None:
-    work, pieces = Work(TILES, hands=2), []
-    while sum(map(len, pieces)) < len(TILES):
+    work = Work(TILES, hands=2)
+    pieces: list[tuple[Window, ...]] = []
+    while sum(len(piece) for piece in pieces) < len(TILES):
         piece = work.take()
         assert piece is not None
         pieces.append(piece)
