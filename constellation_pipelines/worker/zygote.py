@@ -1,4 +1,4 @@
-"""The warm process that forks one child per run.
+"""The warm process that forks one child per run, some of them ahead of need.
 
 It holds the definitions, imported and resolved, one thread, no torch and no CUDA. Only it reaps
 and signals its children, so a pid it signals is always its own child's.
@@ -12,12 +12,17 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode
 from constellation_pipelines.worker.process import die_with_parent
+from constellation_pipelines.worker.spare import Spare
+
+SPARES = 2  # one for the next run, one for the run that comes while another spare warms up
+REFILL_S = 0.3  # a new spare warms up once the run that took the last one is under way
 
 # All that a run imports up to its first tile and after it, save DuckDB, which starts a thread.
 PRELOAD = (
@@ -60,8 +65,12 @@ def warm_up(module: str) -> None:
 class Zygote:
     """Serves orders until its supervisor is gone."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, definitions: str, spares: int = SPARES) -> None:
         self._channel = channel
+        self._definitions = definitions
+        self._wanted_spares = spares
+        self._spares: list[Spare] = []
+        self._refill_at = 0.0  # on our clock
         self._children: dict[int, str] = {}  # pid -> run id
         self._wake_read, self._wake_write = os.pipe()
 
@@ -74,7 +83,7 @@ class Zygote:
         self._channel.send(encode({"ready": os.getpid()}))
         while True:
             ends = [self._channel.fileno(), self._wake_read]
-            readable, _, _ = select.select(ends, [], [])
+            readable, _, _ = select.select(ends, [], [], self._patience_s())
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
                 self._reap()
@@ -84,30 +93,67 @@ class Zygote:
                     return
                 for message in messages:
                     self._obey(message)
+            self._refill()
+
+    def _patience_s(self) -> float | None:
+        """How long to wait for an order before a spare is due; None when none is."""
+        if len(self._spares) >= self._wanted_spares:
+            return None
+        return max(0.0, self._refill_at - time.monotonic())
+
+    def _refill(self) -> None:
+        """Fork one spare where one is due: orders that have come meanwhile go first."""
+        due = len(self._spares) < self._wanted_spares and time.monotonic() >= self._refill_at
+        if due:
+            self._spares.append(self._fork_spare())
 
     def _obey(self, message: Message) -> None:
-        from constellation_pipelines.worker import run_process
-
         if "run" in message:
-            order = RunOrder(**message["run"])
-            self._fork(order.run_id, lambda: run_process.execute(order))
+            self._run(RunOrder(**message["run"]))
         elif "interrupt" in message:
             self._signal(message["interrupt"], signal.SIGINT)
         elif "kill" in message:
             self._signal(message["kill"], signal.SIGKILL)
+
+    def _run(self, order: RunOrder) -> None:
+        """Hand the run to a spare, else to a child forked now."""
+        from constellation_pipelines.worker import run_process
+
+        pid = None
+        while pid is None and self._spares:
+            pid = self._spares.pop(0).take(order)
+        if pid is None:
+            early = early_start(self._definitions)
+            pid = self._fork(lambda: run_process.execute(order, early))
+        self._children[pid] = order.run_id
+        self._refill_at = time.monotonic() + REFILL_S
+        self._channel.send(encode({"started": order.run_id, "pid": pid}))
+
+    def _fork_spare(self) -> Spare:
+        from constellation_pipelines.worker import run_process
+
+        ours, theirs = socket.socketpair()
+        early = early_start(self._definitions)
+
+        def body() -> int:
+            ours.close()
+            return run_process.wait_for_order(Channel(theirs), early)
+
+        pid = self._fork(body)
+        theirs.close()
+        return Spare(pid, ours)
 
     def _signal(self, run_id: str, number: signal.Signals) -> None:
         for pid, of_run in self._children.items():
             if of_run == run_id:
                 os.kill(pid, number)
 
-    def _fork(self, run_id: str, body: Callable[[], int]) -> None:
+    def _fork(self, body: Callable[[], int]) -> int:
         refuse_unsafe_fork()
         pid = os.fork()
         if pid == 0:
             self._become(body)
-        self._children[pid] = run_id
-        self._channel.send(encode({"started": run_id, "pid": pid}))
+        return pid
 
     def _become(self, body: Callable[[], int]) -> NoReturn:
         """What the child does: forget the zygote, do the work, leave without exit handlers."""
@@ -116,6 +162,8 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._channel.connection.close()
+            for spare in self._spares:
+                spare.orders.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
             os.setsid()
@@ -130,12 +178,19 @@ class Zygote:
             os._exit(code)
 
     def _reap(self) -> None:
-        while self._children:
+        while self._children or self._spares:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            run_id, code = self._children.pop(pid), os.waitstatus_to_exitcode(status)
-            self._channel.send(encode({"exited": run_id, "code": code}))
+            self._spares = [spare for spare in self._spares if spare.pid != pid]
+            run_id, code = self._children.pop(pid, None), os.waitstatus_to_exitcode(status)
+            if run_id is not None:
+                self._channel.send(encode({"exited": run_id, "code": code}))
+
+
+def early_start(module: str) -> Any:
+    """What the definitions offer to begin a run's work ahead of Dagster; None where they do not."""
+    return getattr(sys.modules[module], "early", None)
 
 
 def refuse_unsafe_fork() -> None:
@@ -155,7 +210,7 @@ def main(arguments: Any = None) -> None:
     options = parser.parse_args(arguments)
     channel = Channel(socket.socket(fileno=options.channel))
     warm_up(options.definitions)
-    Zygote(channel).serve()
+    Zygote(channel, options.definitions).serve()
 
 
 if __name__ == "__main__":
