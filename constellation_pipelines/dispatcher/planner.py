@@ -15,9 +15,9 @@ class Planner:
         self._door = door
 
     def turn(self) -> None:
-        """Runs first, for somebody waits for them; then scenes, cancellations, lapsed leases."""
-        self._launch()
+        """Scenes, runs, cancellations, lapsed leases: in this order."""
         self._add_scenes()
+        self._launch()
         self._cancel()
         self._reap()
 
