@@ -1,7 +1,8 @@
 """The warm process that forks one child per run.
 
 It holds the definitions, imported and resolved, one thread, no torch and no CUDA. Only it reaps
-and signals its children, so a pid it signals is always its own child's.
+and signals its children, so a pid it signals is always its own child's. When it is told to end, or
+its supervisor is gone, it ends the process groups of its runs.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode
@@ -71,7 +73,15 @@ class Zygote:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         self._channel.send(encode({"ready": os.getpid()}))
+        try:
+            self._serve()
+        finally:
+            for pid in self._children:
+                end_group(pid)
+
+    def _serve(self) -> None:
         while True:
             ends = [self._channel.fileno(), self._wake_read]
             readable, _, _ = select.select(ends, [], [])
@@ -99,28 +109,34 @@ class Zygote:
     def _signal(self, run_id: str, number: signal.Signals) -> None:
         for pid, of_run in self._children.items():
             if of_run == run_id:
-                os.kill(pid, number)
+                handle = os.pidfd_open(pid)  # not reaped, so the number is our child's
+                signal.pidfd_send_signal(handle, number)
+                os.close(handle)
+                if number == signal.SIGKILL:
+                    end_group(pid)
 
     def _fork(self, run_id: str, body: Callable[[], int]) -> None:
         refuse_unsafe_fork()
+        us = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become(body)
+            self._become(body, us)
         self._children[pid] = run_id
         self._channel.send(encode({"started": run_id, "pid": pid}))
 
-    def _become(self, body: Callable[[], int]) -> NoReturn:
+    def _become(self, body: Callable[[], int], parent_pid: int) -> NoReturn:
         """What the child does: forget the zygote, do the work, leave without exit handlers."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             self._channel.connection.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
             os.setsid()
             # Not TERM: Dagster would report a failure, where a later attempt can go on instead.
-            die_with_parent(signal.SIGKILL)
+            die_with_parent(parent_pid, signal.SIGKILL)
             code = body()
         except BaseException:
             traceback.print_exc()
@@ -130,12 +146,22 @@ class Zygote:
             os._exit(code)
 
     def _reap(self) -> None:
+        """End what a dead run left of its group, then let its number go."""
         while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
+            # A child that is not reaped yet still holds its number, and with it its group's.
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
-            run_id, code = self._children.pop(pid), os.waitstatus_to_exitcode(status)
+            end_group(ended.si_pid)
+            _, status = os.waitpid(ended.si_pid, 0)
+            run_id, code = self._children.pop(ended.si_pid), os.waitstatus_to_exitcode(status)
             self._channel.send(encode({"exited": run_id, "code": code}))
+
+
+def end_group(leader: int) -> None:
+    """Kill the process group of a child that is not reaped yet: what the run itself started."""
+    with suppress(ProcessLookupError):  # it ended before it had a group of its own
+        os.killpg(leader, signal.SIGKILL)
 
 
 def refuse_unsafe_fork() -> None:
