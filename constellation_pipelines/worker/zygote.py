@@ -1,7 +1,8 @@
 """The warm process that forks one child per run, some of them ahead of need.
 
 It holds the definitions, imported and resolved, one thread, no torch and no CUDA. Only it reaps
-and signals its children, so a pid it signals is always its own child's.
+and signals its children, so a pid it signals is always its own child's. When it is told to end, or
+its supervisor is gone, it ends the process groups of its runs.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode
@@ -80,7 +82,15 @@ class Zygote:
             os.set_blocking(end, False)
         signal.set_wakeup_fd(self._wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         self._channel.send(encode({"ready": os.getpid()}))
+        try:
+            self._serve()
+        finally:
+            for pid in [*self._children, *(spare.pid for spare in self._spares)]:
+                end_group(pid)
+
+    def _serve(self) -> None:
         while True:
             ends = [self._channel.fileno(), self._wake_read]
             readable, _, _ = select.select(ends, [], [], self._patience_s())
@@ -125,9 +135,13 @@ class Zygote:
         if pid is None:
             early = early_start(self._definitions)
             pid = self._fork(lambda: run_process.execute(order, early))
-        self._children[pid] = order.run_id
+        self._adopt(pid, order.run_id)
         self._refill_at = time.monotonic() + REFILL_S
-        self._channel.send(encode({"started": order.run_id, "pid": pid}))
+
+    def _adopt(self, pid: int, run_id: str) -> None:
+        """A child has a run from now on, and its exit is the run's."""
+        self._children[pid] = run_id
+        self._channel.send(encode({"started": run_id, "pid": pid}))
 
     def _fork_spare(self) -> Spare:
         from constellation_pipelines.worker import run_process
@@ -146,21 +160,27 @@ class Zygote:
     def _signal(self, run_id: str, number: signal.Signals) -> None:
         for pid, of_run in self._children.items():
             if of_run == run_id:
-                os.kill(pid, number)
+                handle = os.pidfd_open(pid)  # not reaped, so the number is our child's
+                signal.pidfd_send_signal(handle, number)
+                os.close(handle)
+                if number == signal.SIGKILL:
+                    end_group(pid)
 
     def _fork(self, body: Callable[[], int]) -> int:
         refuse_unsafe_fork()
+        us = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become(body)
+            self._become(body, us)
         return pid
 
-    def _become(self, body: Callable[[], int]) -> NoReturn:
+    def _become(self, body: Callable[[], int], parent_pid: int) -> NoReturn:
         """What the child does: forget the zygote, do the work, leave without exit handlers."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             self._channel.connection.close()
             for spare in self._spares:
                 spare.orders.close()
@@ -168,7 +188,7 @@ class Zygote:
             os.close(self._wake_write)
             os.setsid()
             # Not TERM: Dagster would report a failure, where a later attempt can go on instead.
-            die_with_parent(signal.SIGKILL)
+            die_with_parent(parent_pid, signal.SIGKILL)
             code = body()
         except BaseException:
             traceback.print_exc()
@@ -178,10 +198,15 @@ class Zygote:
             os._exit(code)
 
     def _reap(self) -> None:
+        """End what a dead run left of its group, then let its number go."""
         while self._children or self._spares:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
+            # A child that is not reaped yet still holds its number, and with it its group's.
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
+            pid = ended.si_pid
+            end_group(pid)
+            _, status = os.waitpid(pid, 0)
             self._spares = [spare for spare in self._spares if spare.pid != pid]
             run_id, code = self._children.pop(pid, None), os.waitstatus_to_exitcode(status)
             if run_id is not None:
@@ -191,6 +216,12 @@ class Zygote:
 def early_start(module: str) -> Any:
     """What the definitions offer to begin a run's work ahead of Dagster; None where they do not."""
     return getattr(sys.modules[module], "early", None)
+
+
+def end_group(leader: int) -> None:
+    """Kill the process group of a child that is not reaped yet: what the run itself started."""
+    with suppress(ProcessLookupError):  # it ended before it had a group of its own
+        os.killpg(leader, signal.SIGKILL)
 
 
 def refuse_unsafe_fork() -> None:
