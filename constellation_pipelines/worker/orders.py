@@ -50,7 +50,10 @@ class Channel:
         """Wait for data; return the whole messages in it, or [] once the other side is gone."""
         messages: list[Message] = []
         while not messages:
-            data = self.connection.recv(65536)
+            try:
+                data = self.connection.recv(65536)
+            except ConnectionResetError:  # it ended without having read what we said last
+                return []
             if not data:
                 return []
             messages = list(self._split(data))
