@@ -48,6 +48,7 @@ def prepare(early: EarlyStart | None) -> DagsterInstance | None:
     try:
         instance = DagsterInstance.get()
         pool_connections(instance)
+        instance.get_runs(limit=1)
         instance.get_run_by_id(NO_RUN)
         instance.event_log_storage.get_logs_for_run(NO_RUN, limit=1)
         if early is not None:

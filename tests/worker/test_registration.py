@@ -150,6 +150,7 @@ def test_what_a_dead_worker_left_running_is_ended(
         left.stdout.readline()
         assert [found.pid for found in marked(dead)] == [left.pid]
         process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         enter(database, "host", DEVICES)
         assert left.wait(60) == -9
     finally:
