@@ -12,7 +12,7 @@ from uuid import UUID
 import dagster as dg
 from pydantic import Field
 
-from assets import checks, outputs, reuse
+from assets import adoption, checks, outputs, reuse
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
@@ -79,10 +79,14 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
                     options=config.options(),
                     lake=lake,
                 )
+            if plan.retried:
+                plan = adoption.adopt(opened, lease, plan, lake)
             context.log.info(describe(plan))
-            with working_raster(plan.files.work):
-                device = run_tiles(context.log, opened, engines, plan, lease)
-                result = conclude(opened, plan, config.options(), device, lease)
+            device = run_tiles(context.log, opened, engines, plan, lease)
+            result = conclude(opened, plan, config.options(), device, lease)
+            plan.files.work.unlink(missing_ok=True)  # a run that fails keeps it, for its retry
+            if plan.retried:
+                adoption.forget_earlier(opened, lease, plan, lake)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
             return result._replace(
                 metadata={**(result.metadata or {}), "job": dg.MetadataValue.url(job_url)}
@@ -106,27 +110,12 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
         raise dg.Failure(error.message, allow_retries=False) from None
 
 
-@contextmanager
-def working_raster(path: Path) -> Iterator[None]:
-    """Remove the engine's working raster at the end, good or bad.
-
-    It stays when the process is killed or has lost its lease: the next attempt needs it.
-    """
-    try:
-        yield
-    except LeaseLost:
-        raise
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    path.unlink(missing_ok=True)
-
-
 def describe(plan: Plan) -> str:
     """A plan in one line."""
+    kept = plan.planned - len(plan.reused) - len(plan.todo)
     return (
         f"{plan.model.card.reference} on {plan.scene.key}: {plan.planned} tiles planned, "
-        f"{len(plan.reused)} already valid, {len(plan.todo)} to run"
+        f"{len(plan.reused)} already valid, {kept} kept from before, {len(plan.todo)} to run"
     )
 
 
@@ -176,6 +165,7 @@ def conclude(
     lease: queue.Lease,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
     """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
+    plan = adoption.settle(database, lease, plan)
     with database.transaction() as connection:
         queue.guard(connection, lease)
         rows = tiles.of_run(connection, plan.run_id)
