@@ -17,7 +17,12 @@ from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
 from assets.predicting import Committer, predict
-from constellation_pipelines.domain.errors import ConstellationError, LeaseLost, RunFailed
+from constellation_pipelines.domain.errors import (
+    ConstellationError,
+    LeaseLost,
+    RunFailed,
+    ServiceUnavailable,
+)
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
 from constellation_pipelines.store import plans, queue, tiles
@@ -100,8 +105,9 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
     """Keep the reason of a failure on the run's row, and give Dagster one clear line of it."""
     try:
         yield
-    except LeaseLost as error:
-        # Another process has this run now. Whatever we reported would be taken for its word.
+    except (LeaseLost, ServiceUnavailable) as error:
+        # Another process has this run now, or will have: whatever we reported would be taken for
+        # its word. The worker queues the run again where it was only the database that was away.
         print(error.message, file=sys.stderr, flush=True)
         os._exit(os.EX_TEMPFAIL)
     except ConstellationError as error:

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import rasterio
 
@@ -17,6 +20,7 @@ from tests.e2e.conftest import Stack, constellation
 HELD = "select pid, attempt from constellation.run_queue where run_id = %s and state = 'leased'"
 TILES_OF_JOB = "select digest, created_at from constellation.tiles where job_id = %s"
 TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
+LIVE_WORKER = "select pid from constellation.workers where stopped_at is null"
 LIVE_LEASES = "select count(*) as n from constellation.leases where released_at is null"
 
 
@@ -139,9 +143,73 @@ def test_a_killed_engine_comes_back_and_the_run_goes_on(stack: Stack, large_scen
     assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
 
 
+@pytest.mark.parametrize("restart", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+def test_a_restart_of_the_database_costs_no_run(
+    stack: Stack, large_scene: str, restart: signal.Signals
+) -> None:
+    job = working(stack, stack.submit(large_scene, reuse=False)["id"])
+    os.kill(postmaster_of(stack), restart)
+    stack.wait(lambda: answers(stack), bool)
+    ended = stack.finished(job["id"])
+    assert ended["state"] == "COMPLETED", ended["error"]
+    planned = ended["tiles_planned"]
+    run_id = ended["runs"][0]["id"]
+    assert ended["tiles_completed"] == planned
+    assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
+    stack.wait(lambda: stack.rows(LIVE_LEASES), lambda rows: rows == [{"n": 0}])
+
+
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(stack: Stack, large_scene: str) -> None:
+    job = working(stack, stack.submit(large_scene, reuse=False)["id"])
+    run_id = job["runs"][0]["id"]
+    (worker,) = stack.rows(LIVE_WORKER)
+    family = psutil.Process(worker["pid"]).children(recursive=True)
+    os.kill(worker["pid"], signal.SIGKILL)
+    killed_at = time.monotonic()
+    fault = "select message from constellation.faults where run_id = %s and kind = 'worker'"
+    stack.wait(lambda: stack.rows(fault, run_id), bool)
+    print(f"a killed worker: noticed after {time.monotonic() - killed_at:.2f} s")
+    (_, alive) = psutil.wait_procs(family, timeout=60)
+    assert alive == []
+    stack.wait(lambda: stack.rows(HELD, run_id), lambda rows: bool(rows and rows[0]["pid"]))
+    print(
+        f"a killed worker: its run has a process again after {time.monotonic() - killed_at:.2f} s"
+    )
+    ended = stack.finished(job["id"])
+    assert (ended["state"], ended["runs"][0]["attempt"]) == ("COMPLETED", 1)
+    planned = ended["tiles_planned"]
+    assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
+
+
+def test_a_second_worker_on_the_host_is_refused(stack: Stack) -> None:
+    command = [sys.executable, "-m", "constellation_pipelines.cli", "worker"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    (worker,) = stack.rows(LIVE_WORKER)
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == (
+        f"error: worker {worker['pid']} serves this host already: stop it before you start another "
+        "one"
+    )
+
+
+def postmaster_of(stack: Stack) -> int:
+    """Process number of the stack's PostgreSQL server."""
+    with psycopg.connect(stack.urls["database"]) as connection:
+        parent = psutil.Process(connection.info.backend_pid).parent()
+    assert parent is not None
+    return parent.pid
+
+
+def answers(stack: Stack) -> bool:
+    try:
+        return bool(stack.rows("select 1"))
+    except psycopg.OperationalError:
+        return False
+
+
 def engine_of(stack: Stack) -> psutil.Process:
     """The engine process below this stack's worker."""
-    (worker,) = stack.rows("select pid from constellation.workers where stopped_at is null")
+    (worker,) = stack.rows(LIVE_WORKER)
     children = psutil.Process(worker["pid"]).children(recursive=True)
     (engine,) = [c for c in children if "inference.engine" in " ".join(c.cmdline())]
     return engine
