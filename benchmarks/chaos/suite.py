@@ -1,0 +1,287 @@
+"""The chaos suite: a stack of its own, a stream of jobs, kills, then the invariants."""
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from benchmarks.chaos import strikes
+from benchmarks.chaos.feeder import EXHAUSTED, Feeder, Told
+from benchmarks.chaos.invariants import World, violations
+from benchmarks.chaos.kill import NOTICE_LIMIT_S, RUN_LIMIT_S, Kill
+from benchmarks.chaos.observer import Away, Observer, dagster_row_counts
+from benchmarks.chaos.report import report
+from benchmarks.chaos.scenes import SceneShelf
+from benchmarks.chaos.strikes import Strike
+from benchmarks.chaos.victims import family
+from benchmarks.measurement import Measurement
+from constellation_pipelines.settings import Settings
+from constellation_pipelines.stack.detached import start_detached
+from constellation_pipelines.stack.process import marked, send
+from constellation_pipelines.stack.up import stop_stack
+
+LONG_KILLS = 100
+# Run processes and engines die most often in life; services less so.
+DECK = (*("run process", "engine") * 2, *strikes.KINDS)
+SHORT = (
+    *("run process", "engine", "api", "zygote", "dispatcher", "nats", "run process"),
+    *("postgres", "engine", "worker"),
+)
+LOOK_S = 0.03
+DRAIN_LIMIT_S = 600.0
+LONGEST_WAIT_S = 3.0  # before a kill, so that it comes at any moment of a run
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a suite runs. `kills` is how many of a shuffled deck, or exactly these kinds in turn."""
+
+    seed: int
+    kills: int | tuple[str, ...]
+    sizes_px: tuple[int, ...] = (2048, 3072, 4096)
+    open_jobs: int = 4
+    cancelled_share: float = 0.1
+    rest: bool = True  # kill a service only when `up` does not pause longer than the last time
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    kills: list[Kill] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
+    violations: list[str] = field(default_factory=list)
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def run() -> list[Measurement]:
+    """The long form: `CHAOS_KILLS` kills (100) from seed `CHAOS_SEED` (any)."""
+    seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(1_000_000))
+    course = Course(seed=seed, kills=int(os.environ.get("CHAOS_KILLS") or LONG_KILLS))
+    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    print(f"seed {seed}: CHAOS_SEED={seed} CHAOS_KILLS={course.kills} repeats the choices")
+    outcome = chaos(course, folder)
+    for sentence in outcome.violations:
+        print(f"VIOLATED: {sentence}")
+    if outcome.violations:
+        print(f"kept for inspection: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return report(course.seed, outcome.kills, outcome.told, outcome.violations, outcome.counts)
+
+
+def chaos(course: Course, data_dir: Path) -> Outcome:
+    """Run the suite in a data directory; the stack is down when this returns."""
+    outcome = Outcome()
+    temp = data_dir / "tmp"  # so that what a killed process leaves there is seen
+    temp.mkdir()
+    with stack(data_dir, temp) as observer:
+        stack_id = observer.stack().stack_id
+        shelf = SceneShelf(data_dir / "scenes", course.sizes_px, random.Random(course.seed))
+        feeder = Feeder(
+            Observer(data_dir, observer.urls),
+            shelf,
+            random.Random(course.seed + 1),
+            open_jobs=course.open_jobs,
+            cancelled_share=course.cancelled_share,
+        )
+        feeder.start()
+        try:
+            for kill in kills(course, observer):
+                outcome.kills.append(kill)
+                if feeder.failure:
+                    break
+            feeder.close_the_door()
+            drain(observer, feeder)
+        finally:
+            feeder.stop()
+        outcome.told = feeder.told
+        outcome.violations = broken_promises(outcome, feeder) + violations(
+            observer.urls["database"], world(observer, feeder.told)
+        )
+        outcome.counts = counts(observer)
+    outcome.violations += left_over(stack_id, data_dir, temp)
+    return outcome
+
+
+@contextmanager
+def stack(data_dir: Path, temp: Path) -> Iterator[Observer]:
+    """A stack of its own with two simulated devices."""
+    told = {
+        "CONSTELLATION_DATA_DIR": str(data_dir),
+        "CONSTELLATION_SCENE_ROOTS": str(data_dir / "scenes"),
+        "CONSTELLATION_API_PORT": "0",
+        "CONSTELLATION_SIMULATE_GPUS": "2",
+        "TMPDIR": str(temp),
+    }
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
+    print("starting the stack", flush=True)
+    try:
+        started = start_detached(Settings(), lambda _: None)
+        observer = Observer(data_dir, dict(started.urls))
+        try:
+            yield observer
+        finally:
+            observer.close()
+            stop_stack(data_dir)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+# ---- killing ----
+
+
+def kills(course: Course, observer: Observer) -> Iterator[Kill]:
+    """Kill one process after the other, each once the one before is made good."""
+    chance = random.Random(course.seed + 2)
+    planned = list(course.kills) if isinstance(course.kills, tuple) else []
+    number = len(planned) if planned else int(str(course.kills))
+    for index in range(number):
+        while len(planned) < number - index:
+            planned += chance.sample(DECK, len(DECK))
+        strike = next_strike(course, observer, planned, chance)
+        if strike is None:
+            raise RuntimeError(f"no process to kill was found in {RUN_LIMIT_S:g} s: {planned[0]}")
+        kill = carry_out(strike, observer)
+        print(f"{index + 1:>4} {kill}", flush=True)
+        yield kill
+
+
+def next_strike(
+    course: Course, observer: Observer, planned: list[str], chance: random.Random
+) -> Strike | None:
+    """The first kind in the plan that can be hit; it is taken out of the plan."""
+    time.sleep(chance.uniform(0, LONGEST_WAIT_S))
+    deadline = time.monotonic() + RUN_LIMIT_S
+    while time.monotonic() < deadline:
+        # A fixed plan keeps its order; a deck passes over kinds that have to rest.
+        for index, kind in enumerate(planned[:1] if not course.rest else planned):
+            try:
+                tired = course.rest and strikes.rested_s(observer, kind, datetime.now(UTC)) > 0
+                strike = None if tired else strikes.aim(observer, kind, chance)
+            except Away:
+                break
+            if strike is not None:
+                planned.pop(index)
+                return strike
+        time.sleep(0.1)
+    return None
+
+
+def carry_out(strike: Strike, observer: Observer) -> Kill:
+    """Kill, and watch until the work goes on."""
+    if not send(strike.victim, signal.SIGKILL):
+        return Kill(strike.kind, f"{strike.what} had just gone", 0.0, 0.0)
+    killed_at = time.monotonic()
+    noticed_s = wait_for(strike.noticed, killed_at, NOTICE_LIMIT_S)
+    moment = datetime.now(UTC)
+    running_s = wait_for(lambda: strike.running_since(moment), killed_at, RUN_LIMIT_S)
+    return Kill(strike.kind, strike.what, noticed_s, running_s)
+
+
+def wait_for(look: Callable[[], bool], since: float, limit_s: float) -> float | None:
+    """Seconds from `since` until it is so; None when it is not within the limit."""
+    while time.monotonic() - since < limit_s:
+        if strikes.is_away(look):
+            return time.monotonic() - since
+        time.sleep(LOOK_S)
+    return None
+
+
+# ---- afterwards ----
+
+OPEN = """
+select (select count(*) from constellation.jobs where state in ('PENDING', 'RUNNING'))
+     + (select count(*) from constellation.run_queue where state <> 'done')
+     + (select count(*) from constellation.events where published_at is null)
+     + (select count(*) from constellation.jobs where state = 'FAILED' and error like %s)
+"""
+
+COUNTS = """
+select (select count(*) from constellation.jobs where state = 'COMPLETED') as jobs_completed,
+       (select count(*) from constellation.jobs where state = 'CANCELLED') as jobs_cancelled,
+       (select count(*) from constellation.tiles) as tiles,
+       (select coalesce(sum(n - 1), 0) from (
+          select count(*) as n from constellation.events where type = 'tile.completed'
+           group by run_id, payload ->> 'row_off_px', payload ->> 'col_off_px') again) as again
+"""
+
+
+def drain(observer: Observer, feeder: Feeder) -> None:
+    """Wait until all work has ended, or the limit passes: the invariants tell what is left then."""
+    deadline = time.monotonic() + DRAIN_LIMIT_S
+    while time.monotonic() < deadline and feeder.failure is None:
+        try:
+            if observer.number(OPEN, f"%{EXHAUSTED}%") == 0:
+                return
+        except Away:
+            pass
+        time.sleep(0.5)
+
+
+def world(observer: Observer, told: Told) -> World:
+    """What the invariants look at."""
+    url = observer.urls["dagster"]
+    return World(
+        lake=observer.data_dir / "lake",
+        row_counts=lambda run_id: dagster_row_counts(url, run_id),
+        accepted=told.accepted,
+        run_pids=[process.pid for process in family(observer.stack().stack_id).runs],
+    )
+
+
+def counts(observer: Observer) -> Mapping[str, int]:
+    """How much was done."""
+    return {name: int(value) for name, value in observer.rows(COUNTS)[0].items()}
+
+
+def broken_promises(outcome: Outcome, feeder: Feeder) -> list[str]:
+    """What went wrong on the way."""
+    found = [f"the feeder ended: {feeder.failure!r}"] if feeder.failure else []
+    found += [f"the API answered POST {what} with 500" for what in feeder.told.internal_errors]
+    for kill in outcome.kills:
+        if kill.noticed_s is None:
+            found.append(f"the end of {kill.what} was not noticed in {NOTICE_LIMIT_S:g} s")
+        if kill.running_s is None:
+            found.append(f"work did not go on within {RUN_LIMIT_S:g} s of the end of {kill.what}")
+    return found
+
+
+def left_over(stack_id: str, data_dir: Path, temp: Path) -> list[str]:
+    """Processes and temporary files that a stack which is down has left."""
+    ours = {process.pid for process in marked(stack_id)} | set(processes_in(data_dir))
+    found = [f"process {pid} outlived the stack: {command(pid)}" for pid in sorted(ours)]
+    return found + [f"{path} was left behind" for path in sorted(temp.iterdir())]
+
+
+def processes_in(folder: Path) -> Iterator[int]:
+    """Processes that work in a folder: PostgreSQL's own overwrite their environment."""
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()).is_relative_to(folder):
+                yield process.pid
+        except (psutil.Error, OSError):
+            continue
+
+
+def command(pid: int) -> str:
+    """A process's command line, for people."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return "gone by now"
