@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,12 @@ from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
 from assets.predicting import Committer, predict
-from constellation_pipelines.domain.errors import ConstellationError, LeaseLost, RunFailed
+from constellation_pipelines.domain.errors import (
+    ConstellationError,
+    LeaseLost,
+    RunFailed,
+    ServiceUnavailable,
+)
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
 from constellation_pipelines.store import plans, queue, tiles
@@ -80,7 +85,7 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
                     lake=lake,
                 )
             context.log.info(describe(plan))
-            with working_raster(plan.files.work):
+            with working_raster(plan.files.work), held(opened, lease):
                 device = run_tiles(context.log, opened, engines, plan, lease)
                 result = conclude(opened, plan, config.options(), device, lease)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
@@ -104,6 +109,22 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
         with database.transaction() as connection:
             plans.record_error(connection, run_id, error.message)
         raise dg.Failure(error.message, allow_retries=False) from None
+
+
+@contextmanager
+def held(database: Database, lease: queue.Lease) -> Iterator[None]:
+    """Whatever goes wrong in a run whose lease has passed on is LeaseLost, and not told as failure.
+
+    Its successor may have cleared away files that it was writing.
+    """
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except Exception:
+        with suppress(ServiceUnavailable), database.transaction() as connection:
+            queue.guard(connection, lease)
+        raise
 
 
 @contextmanager
