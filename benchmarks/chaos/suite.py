@@ -33,13 +33,9 @@ from constellation_pipelines.stack.up import stop_stack
 LONG_KILLS = 100
 # Run processes and engines die most often in life; services less so.
 DECK = (*("run process", "engine") * 2, *strikes.KINDS)
-SHORT = (
-    *("run process", "engine", "api", "zygote", "dispatcher", "nats", "run process"),
-    *("postgres", "engine", "worker"),
-)
+SHORT = ("run process", "engine", "api", "zygote", "nats", "dispatcher", "postgres", "worker")
 LOOK_S = 0.03
 DRAIN_LIMIT_S = 600.0
-LONGEST_WAIT_S = 3.0  # before a kill, so that it comes at any moment of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +47,7 @@ class Course:
     sizes_px: tuple[int, ...] = (2048, 3072, 4096)
     open_jobs: int = 4
     cancelled_share: float = 0.1
+    longest_wait_s: float = 3.0  # before a kill, so that it comes at any moment of a run
     rest: bool = True  # kill a service only when `up` does not pause longer than the last time
 
 
@@ -166,7 +163,7 @@ def next_strike(
     course: Course, observer: Observer, planned: list[str], chance: random.Random
 ) -> Strike | None:
     """The first kind in the plan that can be hit; it is taken out of the plan."""
-    time.sleep(chance.uniform(0, LONGEST_WAIT_S))
+    time.sleep(chance.uniform(0, course.longest_wait_s))
     deadline = time.monotonic() + RUN_LIMIT_S
     while time.monotonic() < deadline:
         # A fixed plan keeps its order; a deck passes over kinds that have to rest.
