@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from benchmarks.chaos.observer import Away, Observer
+from benchmarks.chaos.observer import Observer
 from benchmarks.chaos.victims import Hold, family, holds, holds_by_device
 from constellation_pipelines.stack.process import ProcessId
 from constellation_pipelines.stack.runner import CALM_S
@@ -164,7 +164,7 @@ def goes_on(observer: Observer, affected: Sequence[Hold], at: datetime) -> bool:
     return True
 
 
-def rested_s(observer: Observer, kind: str, now: datetime) -> float:
+def rest_s(observer: Observer, kind: str, now: datetime) -> float:
     """Seconds until `up` would start the kind's service again as soon as the first time.
 
     Raises Away.
@@ -173,11 +173,3 @@ def rested_s(observer: Observer, kind: str, now: datetime) -> float:
         return 0.0
     service = observer.service(SERVICE_OF[kind])
     return max(0.0, CALM_S - (now - service.since).total_seconds())
-
-
-def is_away(look: Callable[[], bool]) -> bool | None:
-    """The answer, or None while nobody can be asked."""
-    try:
-        return look()
-    except Away:
-        return None

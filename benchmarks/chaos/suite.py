@@ -4,51 +4,31 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from benchmarks.chaos import strikes
 from benchmarks.chaos.feeder import EXHAUSTED, Feeder, Told
 from benchmarks.chaos.invariants import World, violations
 from benchmarks.chaos.kill import NOTICE_LIMIT_S, RUN_LIMIT_S, Kill
+from benchmarks.chaos.killing import Course, kills
 from benchmarks.chaos.observer import Away, Observer, dagster_row_counts
 from benchmarks.chaos.report import report
 from benchmarks.chaos.scenes import SceneShelf
-from benchmarks.chaos.strikes import Strike
 from benchmarks.chaos.victims import family
 from benchmarks.measurement import Measurement
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack.detached import start_detached
-from constellation_pipelines.stack.process import marked, send
+from constellation_pipelines.stack.process import marked
 from constellation_pipelines.stack.up import stop_stack
 
 LONG_KILLS = 100
-# Run processes and engines die most often in life; services less so.
-DECK = (*("run process", "engine") * 2, *strikes.KINDS)
-SHORT = ("run process", "engine", "api", "zygote", "nats", "dispatcher", "postgres", "worker")
-LOOK_S = 0.03
 DRAIN_LIMIT_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a suite runs. `kills` is how many of a shuffled deck, or exactly these kinds in turn."""
-
-    seed: int
-    kills: int | tuple[str, ...]
-    sizes_px: tuple[int, ...] = (2048, 3072, 4096)
-    open_jobs: int = 4
-    cancelled_share: float = 0.1
-    longest_wait_s: float = 3.0  # before a kill, so that it comes at any moment of a run
-    rest: bool = True  # kill a service only when `up` does not pause longer than the last time
 
 
 @dataclass
@@ -104,9 +84,8 @@ def chaos(course: Course, data_dir: Path) -> Outcome:
         finally:
             feeder.stop()
         outcome.told = feeder.told
-        outcome.violations = broken_promises(outcome, feeder) + violations(
-            observer.urls["database"], world(observer, feeder.told)
-        )
+        outcome.violations = broken_promises(outcome.kills, feeder)
+        outcome.violations += violations(observer.urls["database"], world(observer, feeder.told))
         outcome.counts = counts(observer)
     outcome.violations += left_over(stack_id, data_dir, temp)
     return outcome
@@ -138,66 +117,6 @@ def stack(data_dir: Path, temp: Path) -> Iterator[Observer]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-
-
-# ---- killing ----
-
-
-def kills(course: Course, observer: Observer) -> Iterator[Kill]:
-    """Kill one process after the other, each once the one before is made good."""
-    chance = random.Random(course.seed + 2)
-    planned = list(course.kills) if isinstance(course.kills, tuple) else []
-    number = len(planned) if planned else int(str(course.kills))
-    for index in range(number):
-        while len(planned) < number - index:
-            planned += chance.sample(DECK, len(DECK))
-        strike = next_strike(course, observer, planned, chance)
-        if strike is None:
-            raise RuntimeError(f"no process to kill was found in {RUN_LIMIT_S:g} s: {planned[0]}")
-        kill = carry_out(strike, observer)
-        print(f"{index + 1:>4} {kill}", flush=True)
-        yield kill
-
-
-def next_strike(
-    course: Course, observer: Observer, planned: list[str], chance: random.Random
-) -> Strike | None:
-    """The first kind in the plan that can be hit; it is taken out of the plan."""
-    time.sleep(chance.uniform(0, course.longest_wait_s))
-    deadline = time.monotonic() + RUN_LIMIT_S
-    while time.monotonic() < deadline:
-        # A fixed plan keeps its order; a deck passes over kinds that have to rest.
-        for index, kind in enumerate(planned[:1] if not course.rest else planned):
-            try:
-                tired = course.rest and strikes.rested_s(observer, kind, datetime.now(UTC)) > 0
-                strike = None if tired else strikes.aim(observer, kind, chance)
-            except Away:
-                break
-            if strike is not None:
-                planned.pop(index)
-                return strike
-        time.sleep(0.1)
-    return None
-
-
-def carry_out(strike: Strike, observer: Observer) -> Kill:
-    """Kill, and watch until the work goes on."""
-    if not send(strike.victim, signal.SIGKILL):
-        return Kill(strike.kind, f"{strike.what} had just gone", 0.0, 0.0)
-    killed_at = time.monotonic()
-    noticed_s = wait_for(strike.noticed, killed_at, NOTICE_LIMIT_S)
-    moment = datetime.now(UTC)
-    running_s = wait_for(lambda: strike.running_since(moment), killed_at, RUN_LIMIT_S)
-    return Kill(strike.kind, strike.what, noticed_s, running_s)
-
-
-def wait_for(look: Callable[[], bool], since: float, limit_s: float) -> float | None:
-    """Seconds from `since` until it is so; None when it is not within the limit."""
-    while time.monotonic() - since < limit_s:
-        if strikes.is_away(look):
-            return time.monotonic() - since
-        time.sleep(LOOK_S)
-    return None
 
 
 # ---- afterwards ----
@@ -247,11 +166,11 @@ def counts(observer: Observer) -> Mapping[str, int]:
     return {name: int(value) for name, value in observer.rows(COUNTS)[0].items()}
 
 
-def broken_promises(outcome: Outcome, feeder: Feeder) -> list[str]:
+def broken_promises(made: Sequence[Kill], feeder: Feeder) -> list[str]:
     """What went wrong on the way."""
     found = [f"the feeder ended: {feeder.failure!r}"] if feeder.failure else []
     found += [f"the API answered POST {what} with 500" for what in feeder.told.internal_errors]
-    for kill in outcome.kills:
+    for kill in made:
         if kill.noticed_s is None:
             found.append(f"the end of {kill.what} was not noticed in {NOTICE_LIMIT_S:g} s")
         if kill.running_s is None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos.suite import SHORT, Course, chaos
+from benchmarks.chaos.killing import SHORT, Course
+from benchmarks.chaos.suite import chaos
 from constellation_pipelines.stack.account import forget_folders
 from tests.e2e.conftest import CHECKOUT
 
@@ -22,6 +23,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(
         sizes_px=(2048, 3072),
         open_jobs=3,
         cancelled_share=0.2,
+        pairs_share=0.0,
         longest_wait_s=1.0,
         rest=False,
     )
