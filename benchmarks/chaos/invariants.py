@@ -4,8 +4,8 @@ Each check looks at the database, the lake or Dagster's word, and answers with a
 violation, which names the job, run or tile. A device may hold several leases, one per slot.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,13 +20,15 @@ Connection = psycopg.Connection[DictRow]
 class World:
     """What is looked at. `row_counts` gives the counts a run's materializations state.
 
-    `accepted` are ids of the jobs the API has promised; `run_pids` the run processes that live.
+    `accepted` are ids of the jobs the API has promised; `run_pids` the run processes that live;
+    `streamed` the messages of the stream, as `<job>.<event>`, in its order.
     """
 
     lake: Path
     row_counts: Callable[[str], Collection[int]]
     accepted: Collection[str] = ()
-    run_pids: Collection[int] = field(default=())
+    run_pids: Collection[int] = ()
+    streamed: Sequence[str] = ()
 
 
 Check = Callable[[Connection, World], Iterator[str]]
@@ -90,7 +92,20 @@ def every_run_has_ended(connection: Connection, world: World) -> Iterator[str]:
         yield f"run {run['id']} is {run['state']}, but {run['status'] or 'unknown'} in Dagster"
 
 
-# ---- leases, queue, outbox ----
+TOLD_AGAIN = """
+select run_id, string_agg(type, ', ' order by id) as types from constellation.events
+ where type in ('run.completed', 'run.failed', 'run.cancelled')
+ group by run_id having count(*) > 1 order by run_id
+"""
+
+
+def every_end_is_told_once(connection: Connection, world: World) -> Iterator[str]:
+    """A run ends once: it does not fail and then go on."""
+    for row in connection.execute(TOLD_AGAIN):
+        yield f"run {row['run_id']} has ended more than once: {row['types']}"
+
+
+# ---- leases, queue, events ----
 
 LIVE_LEASES = """
 select l.fence, l.run_id, g.uuid, l.slot, l.expires_at < now() as expired, w.stopped_at,
@@ -117,6 +132,10 @@ select run_id, state, attempt, enqueued_at, not_before from constellation.run_qu
 UNPUBLISHED = """
 select count(*) as n, min(id) as first, max(id) as last from constellation.events
  where published_at is null
+"""
+
+EVENTS = """
+select id, job_id, type, run_id from constellation.events where published_at is not null order by id
 """
 
 
@@ -164,6 +183,23 @@ def outbox_is_drained(connection: Connection, world: World) -> Iterator[str]:
     (row,) = connection.execute(UNPUBLISHED).fetchall()
     if row["n"]:
         yield f"{row['n']} events were not published, from {row['first']} to {row['last']}"
+
+
+def stream_has_every_event(connection: Connection, world: World) -> Iterator[str]:
+    """What was published is in the stream, the events of a job in their order."""
+    there = set(world.streamed)
+    for event in connection.execute(EVENTS):
+        if f"{event['job_id']}.{event['id']}" not in there:
+            yield (
+                f"event {event['id']} ({event['type']} of job {event['job_id']}) was published and "
+                "is not in the stream"
+            )
+    latest: dict[str, int] = {}
+    for message in dict.fromkeys(world.streamed):  # one that is there twice counts where it came
+        job_id, _, event_id = message.partition(".")
+        if int(event_id) < latest.get(job_id, 0):
+            yield f"event {event_id} of job {job_id} stands in the stream after {latest[job_id]}"
+        latest[job_id] = max(int(event_id), latest.get(job_id, 0))
 
 
 # ---- tiles: once each, the same in PostGIS, GeoParquet, Dagster and the raster ----
@@ -308,10 +344,12 @@ CHECKS: tuple[Check, ...] = (
     every_job_is_kept,
     every_job_has_ended_well,
     every_run_has_ended,
+    every_end_is_told_once,
     every_lease_has_its_run,
     every_lease_has_its_process,
     queue_is_drained,
     outbox_is_drained,
+    stream_has_every_event,
     no_tile_is_doubled,
     counts_agree,
     rasters_are_whole,

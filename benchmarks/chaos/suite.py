@@ -20,6 +20,7 @@ from benchmarks.chaos.killing import Course, kills
 from benchmarks.chaos.observer import Away, Observer, dagster_row_counts
 from benchmarks.chaos.report import report
 from benchmarks.chaos.scenes import SceneShelf
+from benchmarks.chaos.stream import streamed
 from benchmarks.chaos.victims import family
 from benchmarks.measurement import Measurement
 from constellation_pipelines.settings import Settings
@@ -157,6 +158,7 @@ def world(observer: Observer, told: Told) -> World:
         lake=observer.data_dir / "lake",
         row_counts=lambda run_id: dagster_row_counts(url, run_id),
         accepted=told.accepted,
+        streamed=streamed(observer.urls["nats"]),
         run_pids=[process.pid for process in family(observer.stack().stack_id).runs],
     )
 

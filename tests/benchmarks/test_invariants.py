@@ -66,7 +66,15 @@ def done(database: Database, tmp_path: Path) -> Done:
         "select job_id from constellation.runs where id = %s", (lease.run_id,)
     )
     assert found is not None
-    world = World(tmp_path, lambda _: [2], accepted=[str(found["job_id"])])
+    streamed = database.fetch_all(
+        "select job_id || '.' || id as message from constellation.events order by id"
+    )
+    world = World(
+        tmp_path,
+        lambda _: [2],
+        accepted=[str(found["job_id"])],
+        streamed=[str(event["message"]) for event in streamed],
+    )
     return Done(database, lease.run_id, found["job_id"], table, raster, world)
 
 
@@ -109,6 +117,20 @@ def break_row_count(*stated: int) -> Break:
         done.world = replace(done.world, row_counts=lambda _: list(stated))
 
     return do
+
+
+def lose_message(done: Done) -> None:
+    done.world = replace(done.world, streamed=done.world.streamed[1:])
+
+
+def swap_messages(done: Done) -> None:
+    first, second, *others = done.world.streamed
+    done.world = replace(done.world, streamed=[second, first, *others])
+
+
+def end_again(done: Done) -> None:
+    done.change("update dagster.runs set status = 'FAILURE'")
+    done.change("update dagster.runs set status = 'SUCCESS'")
 
 
 def lose_tile(done: Done) -> None:
@@ -225,6 +247,18 @@ BREAKS: dict[str, tuple[Break, str]] = {
     "a process without a lease": (leave_process, "run process 4712 lives without a lease"),
     "a run that still waits": (queue_again, "run {run} is still queued in the queue, attempt 1"),
     "events that were not published": (publish_nothing, r"\d+ events were not published"),
+    "an event that is not in the stream": (
+        lose_message,
+        r"event \d+ \([a-z.]+ of job {job}\) was published and is not in the stream",
+    ),
+    "events of a job in another order": (
+        swap_messages,
+        r"event \d+ of job {job} stands in the stream after \d+",
+    ),
+    "a run that ended and went on": (
+        end_again,
+        "run {run} has ended more than once: run.completed, run.failed, run.completed",
+    ),
     "a tile lost in PostGIS": (
         lose_tile,
         "tile .* of run {run} is in its file, but not in PostGIS",
