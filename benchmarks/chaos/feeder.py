@@ -68,9 +68,10 @@ class Feeder:
         self._full.set()
 
     def stop(self) -> None:
-        """End."""
+        """End; lets the observer's connections go."""
         self._stop.set()
         self._thread.join()
+        self._observer.close()
 
     def _serve(self) -> None:
         try:

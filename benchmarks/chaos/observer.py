@@ -36,7 +36,7 @@ class Observer:
                 )
             return self._connection.execute(sql, args).fetchall()
         except psycopg.OperationalError as error:
-            self.close()
+            self._hang_up()
             raise Away(str(error)) from error
 
     def number(self, sql: LiteralString, *args: object) -> int:
@@ -67,7 +67,11 @@ class Observer:
             return False
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Let the connections go."""
+        self.http.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
