@@ -9,6 +9,7 @@ from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.geo.place import Places
 from constellation_pipelines.geo.tiling import tile_windows, windows_touching
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import models, plans, scenes, tiles
@@ -40,6 +41,7 @@ class Plan:
     digests: dict[Window, str]
     todo: tuple[Window, ...]
     reused: dict[Window, str]
+    places: Places
 
     @property
     def planned(self) -> int:
@@ -87,7 +89,8 @@ def make_plan(
     )
     kept = {window: digest for window, digest in digests.items() if digest in reused}
     todo = tuple(window for window, digest in digests.items() if digest not in done)
-    return Plan(run_id, request.job_id, scene, model, fitted, files, digests, todo, kept)
+    places = Places(scene.grid)
+    return Plan(run_id, request.job_id, scene, model, fitted, files, digests, todo, kept, places)
 
 
 def digests_of(scene: Scene, model: Model, aoi: dict[str, object] | None) -> dict[Window, str]:

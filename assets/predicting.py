@@ -9,7 +9,6 @@ from assets.plan import Plan
 from constellation_pipelines.domain.errors import EngineFailed, ServiceUnavailable
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.geo.footprint import area_km2, to_mercator, window_footprints
 from constellation_pipelines.inference.client import EngineClient
 from constellation_pipelines.inference.protocol import PredictOrder
 from constellation_pipelines.store import tiles
@@ -49,17 +48,17 @@ class Committer:
                 time.sleep(0.5)  # writing the same tiles again leaves one row of each
 
     def _rows(self, results: list[TileResult]) -> list[tiles.TileRow]:
-        footprints = window_footprints(self.plan.scene.grid, [r.window for r in results])
+        places = self.plan.places.of([result.window for result in results])
         return [
             tiles.TileRow(
                 digest=self.plan.digests[result.window],
                 result=result,
-                footprint=footprint,
-                mercator=to_mercator(footprint),
-                area_km2=area_km2(footprint),
+                footprint=place.footprint,
+                mercator=place.mercator,
+                area_km2=place.area_km2,
                 gsd_mismatch=self.plan.fit.gsd_mismatch,
             )
-            for result, footprint in zip(results, footprints, strict=True)
+            for result, place in zip(results, places, strict=True)
         ]
 
 

@@ -1,10 +1,8 @@
 """Tile predictions: one asset per model, one partition per scene."""
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +15,7 @@ from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
 from assets.predicting import Committer, predict
+from assets.work import Log, Tools, Work, leave
 from constellation_pipelines.domain.errors import (
     ConstellationError,
     LeaseLost,
@@ -32,6 +31,8 @@ from resources.engines import EnginesResource
 from resources.lake import LakeResource
 
 REPORT_S = 2.0
+
+begun: dict[UUID, Work] = {}  # runs of this process that began before their step
 
 
 class PredictionConfig(dg.Config):
@@ -72,21 +73,19 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
         engines: EnginesResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         run_id = UUID(context.run.run_id)
-        with database.open() as opened, recorded(opened, run_id):
-            lease = engines.lease(run_id)
-            with opened.transaction() as connection:
-                queue.guard(connection, lease)
-                plan = make_plan(
-                    connection,
-                    run_id,
-                    scene_key=context.partition_key,
-                    model_name=card.name,
-                    options=config.options(),
-                    lake=lake,
-                )
+        with ExitStack() as stack:
+            work = begun.pop(run_id, None)
+            if work is None:
+                tools = Tools(stack.enter_context(database.open()), lake, engines)
+                scene_key = context.partition_key
+                work = begin_work(tools, run_id, scene_key, card.name, config.options())
+            opened = work.tools.database
+            stack.enter_context(recorded(opened, run_id))
+            plan = work.plan()
             context.log.info(describe(plan))
+            lease = work.tools.engines.lease(run_id)
             with working_raster(plan.files.work), held(opened, lease):
-                device = run_tiles(context.log, opened, engines, plan, lease)
+                device = work.follow(context.log)
                 result = conclude(opened, plan, config.options(), device, lease)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
             return result._replace(
@@ -102,9 +101,7 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
     try:
         yield
     except LeaseLost as error:
-        # Another process has this run now. Whatever we reported would be taken for its word.
-        print(error.message, file=sys.stderr, flush=True)
-        os._exit(os.EX_TEMPFAIL)
+        leave(error)
     except ConstellationError as error:
         with database.transaction() as connection:
             plans.record_error(connection, run_id, error.message)
@@ -151,8 +148,33 @@ def describe(plan: Plan) -> str:
     )
 
 
+def begin_work(
+    tools: Tools, run_id: UUID, scene_key: str, model_name: str, options: Options
+) -> Work:
+    """Plan a run under its lease and begin to run its tiles. Raises nothing: see `Work.plan`."""
+
+    def plan() -> Plan:
+        lease = tools.engines.lease(run_id)
+        with tools.database.transaction() as connection:
+            plans.begin(connection, run_id)
+            queue.guard(connection, lease)
+            return make_plan(
+                connection,
+                run_id,
+                scene_key=scene_key,
+                model_name=model_name,
+                options=options,
+                lake=tools.lake,
+            )
+
+    def carry(plan: Plan, log: Log) -> dict[str, Any]:
+        return run_tiles(log, tools.database, tools.engines, plan, tools.engines.lease(run_id))
+
+    return Work(tools, plan, carry)
+
+
 def run_tiles(
-    log: dg.DagsterLogManager,
+    log: Log,
     database: Database,
     engines: EnginesResource,
     plan: Plan,
@@ -174,7 +196,7 @@ def run_tiles(
     }
 
 
-def reporter(log: dg.DagsterLogManager) -> Callable[[tiles.Progress], None]:
+def reporter(log: Log) -> Callable[[tiles.Progress], None]:
     """Logs progress now and then."""
     reported_at = 0.0
 

@@ -20,8 +20,9 @@ Connection = psycopg.Connection[DictRow]
 class World:
     """What is looked at. `row_counts` gives the counts a run's materializations state.
 
-    `accepted` are ids of the jobs the API has promised; `run_pids` the run processes that live;
-    `streamed` the messages of the stream, as `<job>.<event>`, in its order.
+    `accepted` are ids of the jobs the API has promised; `run_pids` the run processes that live,
+    those that wait for a run among them; `streamed` the messages of the stream, as
+    `<job>.<event>`, in its order.
     """
 
     lake: Path
@@ -117,11 +118,11 @@ select l.fence, l.run_id, g.uuid, l.slot, l.expires_at < now() as expired, w.sto
  where l.released_at is null order by l.fence
 """
 
-LEASED_RUNS = """
-select q.run_id, q.fence, q.pid, q.gpu_count,
+RUN_PROCESSES = """
+select q.run_id, q.state, q.fence, q.pid, q.gpu_count,
        (select count(*) from constellation.leases l
          where l.fence = q.fence and l.run_id = q.run_id and l.released_at is null) as leases
-  from constellation.run_queue q where q.state = 'leased' order by q.run_id
+  from constellation.run_queue q where q.state = 'leased' or q.pid is not null order by q.run_id
 """
 
 NOT_DONE = """
@@ -154,10 +155,12 @@ def every_lease_has_its_run(connection: Connection, world: World) -> Iterator[st
 
 
 def every_lease_has_its_process(connection: Connection, world: World) -> Iterator[str]:
-    """No leased run without a live process, no run process without a lease."""
-    leased: set[int] = set()
-    for run in connection.execute(LEASED_RUNS):
-        leased.add(run["pid"])
+    """No leased run without a live process, no process of a run without a lease."""
+    for run in connection.execute(RUN_PROCESSES):
+        if run["state"] != "leased":
+            if run["pid"] in world.run_pids:
+                yield f"process {run['pid']} of run {run['run_id']} lives without a lease"
+            continue
         if run["pid"] not in world.run_pids:
             yield f"run {run['run_id']} is leased, but its process {run['pid']} does not live"
         if run["leases"] != run["gpu_count"]:
@@ -165,8 +168,6 @@ def every_lease_has_its_process(connection: Connection, world: World) -> Iterato
                 f"run {run['run_id']} is leased under fence {run['fence']} with {run['leases']} "
                 f"live leases instead of {run['gpu_count']}"
             )
-    for pid in sorted(set(world.run_pids) - leased):
-        yield f"run process {pid} lives without a lease"
 
 
 def queue_is_drained(connection: Connection, world: World) -> Iterator[str]:

@@ -68,6 +68,7 @@ def lead(settings: Settings, database: Database, planner: Planner, stop: threadi
         with database.transaction() as connection:
             for model in discover(settings.models_dir):
                 models.save(connection, model)
+        planner.hear_first()
         print("leading", flush=True)
         with relaying(settings.database_url or "", settings.nats_url or "") as relay:
             while relay.is_alive() and not stop.is_set():

@@ -81,6 +81,11 @@ def bind(
     connection.execute(NAME_JOB, {"run_id": run_id, "params": Jsonb({"model": model})})
 
 
+def begin(connection: Connection, run_id: UUID) -> None:
+    """Note that a run's work has begun, and tell of it. Take it before any row of the job."""
+    connection.execute("select constellation.begin_run(%s)", (run_id,))
+
+
 def record_metrics(connection: Connection, run_id: UUID, metrics: dict[str, Any]) -> None:
     """Keep a run's figures and the places of its outputs."""
     connection.execute(

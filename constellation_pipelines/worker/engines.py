@@ -1,6 +1,7 @@
 """One engine process per device: started, watched, started again when it dies."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -77,7 +78,10 @@ class Engines:
             command.append("--simulated")
         if self._preload:
             command += ["--preload", *self._preload]
-        engine.child = process.spawn(command, env=self._environment(engine.device))
+        # Not TERM: an engine that hangs would stay on the device of a worker that is gone.
+        engine.child = process.spawn(
+            command, env=self._environment(engine.device), death_signal=signal.SIGKILL
+        )
 
     def _environment(self, device: Device) -> dict[str, str]:
         """A real device is named by its uuid, so that no index can be mistaken."""

@@ -9,16 +9,16 @@ import threading
 from pathlib import Path
 from uuid import UUID
 
-from constellation_pipelines.domain.device import Device
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.gpu.inventory import inventory
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import workers
 from constellation_pipelines.store.database import Database
-from constellation_pipelines.worker import process
+from constellation_pipelines.worker import process, registration
 from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel
+from constellation_pipelines.worker.orphans import mark_children
 from constellation_pipelines.worker.supervisor import Supervisor, ZygoteGone
 
 # Libraries the zygote loads start threads of their own, and a fork needs a parent without any.
@@ -26,7 +26,10 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ServiceUnavailable without a database or devices."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ServiceUnavailable without a database or devices, Conflict where the host has a worker.
+    """
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
     devices = inventory(settings.host_name, settings.simulate_gpus)
@@ -38,27 +41,20 @@ def run(settings: Settings) -> None:
     # Short paths: a Unix socket's name holds 107 bytes, and a data directory may lie deep.
     with tempfile.TemporaryDirectory(prefix="constellation-") as folder:
         database = Database(settings.database_url)
-        preload = [Path(model.folder) for model in discover(settings.models_dir)]
-        engines = Engines(devices, Path(folder), preload)
-        engines.tick()  # they load while the zygote warms up
-        worker_id = register(database, settings.host_name, devices)
         try:
-            serve(settings.definitions, database, worker_id, engines, stop)
+            preload = [Path(model.folder) for model in discover(settings.models_dir)]
+            engines = Engines(devices, Path(folder), preload)
+            worker_id = registration.enter(database, settings.host_name, devices)
+            mark_children(worker_id)
+            engines.tick()  # they load while the zygote warms up
+            try:
+                serve(settings.definitions, database, worker_id, engines, stop)
+            finally:
+                engines.stop()
+                with database.transaction() as connection:
+                    workers.stop(connection, worker_id)
         finally:
-            engines.stop()
-            with database.transaction() as connection:
-                workers.stop(connection, worker_id)
             database.close()
-
-
-def register(database: Database, host: str, devices: list[Device]) -> UUID:
-    """Enter this worker and its devices."""
-    with database.transaction() as connection:
-        worker_id = workers.register(connection, host=host, pid=os.getpid(), devices=devices)
-    for device in devices:
-        label = " (simulated)" if device.simulated else ""
-        print(f"device {device.index}: {device.name} {device.uuid}{label}", flush=True)
-    return worker_id
 
 
 def serve(

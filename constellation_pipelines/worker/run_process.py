@@ -2,36 +2,89 @@
 
 import json
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 from dagster._core.instance.ref import InstanceRef
-from dagster._serdes import deserialize_value
+from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
 from constellation_pipelines.launcher.instances import pool_connections
-from constellation_pipelines.worker.orders import RunOrder
+from constellation_pipelines.worker.orders import Channel, RunOrder
 
 WAITING = (
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.QUEUED,
 )
+NO_RUN = "00000000-0000-0000-0000-000000000000"
+SWITCH_S = 0.0005  # Dagster's own work and the run's share one interpreter; neither waits for long
 
 
-def execute(order: RunOrder) -> int:
+class EarlyStart(Protocol):
+    """Begins a run's work while Dagster still starts the run."""
+
+    def prepare(self) -> None:
+        """Open connections and load what a run needs; called before there is an order."""
+
+    def begin(self, run: DagsterRun) -> None:
+        """Begin the work of a run that this process has leased a device for."""
+
+
+def wait_for_order(orders: Channel, early: EarlyStart | None) -> int:
+    """Be ready, wait for an order, execute it; return the exit code. No order is no fault."""
+    instance = prepare(early)
+    messages = orders.receive()
+    orders.connection.close()
+    return execute(RunOrder(**messages[0]["run"]), early, instance) if messages else 0
+
+
+def prepare(early: EarlyStart | None) -> DagsterInstance | None:
+    """Do all that does not depend on the run. What fails here is done again when it is needed."""
+    try:
+        instance = DagsterInstance.get()
+        pool_connections(instance)
+        instance.get_run_by_id(NO_RUN)
+        instance.event_log_storage.get_logs_for_run(NO_RUN, limit=1)
+        if early is not None:
+            early.prepare()
+    except Exception as error:
+        print(f"a spare run process is not warm: {error}", file=sys.stderr, flush=True)
+        return None
+    return instance
+
+
+def execute(
+    order: RunOrder, early: EarlyStart | None = None, warm: DagsterInstance | None = None
+) -> int:
     """Execute a run, or go on with one that was interrupted; return its exit code."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["CONSTELLATION_FENCE"] = str(order.fence)
     os.environ["CONSTELLATION_ENGINES"] = json.dumps(order.sockets)
+    sys.setswitchinterval(SWITCH_S)
     setup_interrupt_handlers()
-    with capture_interrupts(), open_instance(order.instance_ref) as instance:
+    with capture_interrupts(), instance_of(order.instance_ref, warm) as instance:
         run = instance.get_run_by_id(order.run_id)
         if run is None or run.is_finished:
             return 0
         if run.status == DagsterRunStatus.CANCELING:  # cancelled while it waited
             instance.report_run_canceled(run)
             return 0
+        if early is not None:
+            begin(early, run)
         return execute_body(instance, run)
+
+
+def begin(early: EarlyStart, run: DagsterRun) -> None:
+    """Begin early where that can be done; where it cannot, the run's own step says why."""
+    try:
+        early.begin(run)
+    except Exception:
+        traceback.print_exc()
 
 
 def execute_body(instance: DagsterInstance, run: DagsterRun) -> int:
@@ -44,8 +97,18 @@ def execute_body(instance: DagsterInstance, run: DagsterRun) -> int:
     return body(run.run_id, instance, lambda event: None, set_exit_code_on_failure=True)
 
 
-def open_instance(instance_ref: str) -> DagsterInstance:
-    """The run's instance with pooled connections. Only ever opened after the fork."""
-    instance = DagsterInstance.from_ref(deserialize_value(instance_ref, InstanceRef))
+@contextmanager
+def instance_of(reference: str, warm: DagsterInstance | None) -> Iterator[DagsterInstance]:
+    """The run's instance: the warm one where it is the same, else one opened now."""
+    if warm is not None and serialize_value(warm.get_ref()) == reference:
+        yield warm
+        return
+    with open_instance(reference) as instance:
+        yield instance
+
+
+def open_instance(reference: str) -> DagsterInstance:
+    """An instance with pooled connections. Only ever opened after the fork."""
+    instance = DagsterInstance.from_ref(deserialize_value(reference, InstanceRef))
     pool_connections(instance)
     return instance

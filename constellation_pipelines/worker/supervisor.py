@@ -10,18 +10,17 @@ from uuid import UUID
 import psycopg
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.store import queue, workers
+from constellation_pipelines.store import queue, run_ends, workers
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode, run_order
 
 HEARTBEAT_S = 2.0
-PATIENCE_S = 10.0  # an interrupted run that has not ended by then is killed
+PATIENCE_S = 1.2  # an interrupted run that has not ended by then is killed
 POLL_S = 0.5  # for a lost notification, and for engines becoming ready
 RECONNECT_S = 1.0
 
 CHANNELS = (queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL)
-RUN_STATE = "select state from constellation.runs where id = %s"
 
 
 class ZygoteGone(Exception):
@@ -63,7 +62,7 @@ class Supervisor:
 
     def _turn(self, listener: Connection) -> None:
         ends = [listener.fileno(), self._channel.fileno()]
-        readable, _, _ = select.select(ends, [], [], POLL_S)
+        readable, _, _ = select.select(ends, [], [], self._pause_s())
         if self._channel.fileno() in readable:
             messages = self._channel.receive()
             if not messages:
@@ -75,9 +74,15 @@ class Supervisor:
         for note in self._database.notifications(listener):
             if note.channel == queue.INTERRUPT_CHANNEL:
                 self._interrupt(UUID(note.payload))
+        self._insist()
         self._tend_engines()
         self._beat()
         self._claim()
+
+    def _pause_s(self) -> float:
+        """How long to wait for news: no longer than the next interrupted run has left."""
+        deadlines = [at + PATIENCE_S - time.monotonic() for at in self._interrupted.values()]
+        return max(0.05, min([POLL_S, *deadlines]))
 
     def _hear(self, message: Message) -> None:
         if "started" in message:
@@ -110,17 +115,13 @@ class Supervisor:
     def _ended(self, run_id: UUID, code: int) -> None:
         """A run process is gone: done, or dead before it could say how it ended.
 
-        The dispatcher tells Dagster of a run that has died too often.
+        The dispatcher tells Dagster of a run that has died too often, or did not stop by itself.
         """
         claim = self._claims.get(run_id)
         if claim is None:
             return
         with self._database.transaction() as connection:
-            row = connection.execute(RUN_STATE, (run_id,)).fetchone()
-            told = row is None or row["state"] in ("COMPLETED", "FAILED", "CANCELLED")
-            attempt = None if told else queue.requeue(connection, claim.lease, resume=True)
-            if attempt is None:
-                queue.finish(connection, claim.lease, code)
+            attempt = run_ends.settle(connection, claim.lease, code)
         self._claims.pop(run_id, None)
         self._interrupted.pop(run_id, None)
         if attempt is not None:
@@ -149,7 +150,6 @@ class Supervisor:
                 self._interrupt(run.lease.run_id)
         self._give_up({run.lease.fence for run in held})
         self._give_back([run.lease for run in held])
-        self._insist()
 
     def _give_up(self, fences: set[int]) -> None:
         """End runs whose lease has passed to someone else while the database was away.
@@ -169,9 +169,11 @@ class Supervisor:
                     give_back(connection, lease)
 
     def _insist(self) -> None:
-        """Kill what was interrupted and does not end."""
+        """Kill what was interrupted and does not end, again and again until it is gone."""
+        now = time.monotonic()
         for run_id, interrupted_at in self._interrupted.items():
-            if time.monotonic() - interrupted_at > PATIENCE_S:
+            if now - interrupted_at > PATIENCE_S:
+                self._interrupted[run_id] = now
                 self._channel.send(encode({"kill": str(run_id)}))
 
 

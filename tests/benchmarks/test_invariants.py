@@ -155,6 +155,7 @@ def forget_lease(done: Done) -> None:
 
 
 def leave_process(done: Done) -> None:
+    done.change("update constellation.run_queue set pid = 4712")
     done.world = replace(done.world, run_pids=[4712])
 
 
@@ -244,7 +245,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
         forget_lease,
         r"run {run} is leased under fence \d+ with 0 live leases instead of 1",
     ),
-    "a process without a lease": (leave_process, "run process 4712 lives without a lease"),
+    "a process without a lease": (leave_process, "process 4712 of run {run} lives without a lease"),
     "a run that still waits": (queue_again, "run {run} is still queued in the queue, attempt 1"),
     "events that were not published": (publish_nothing, r"\d+ events were not published"),
     "an event that is not in the stream": (
