@@ -115,7 +115,9 @@ class Watch:
         self.kill = Kill(strike.kind, strike.what, None, None)
 
     def look(self) -> bool:
-        """Look once; whether there is nothing more to wait for."""
+        """Look once, unless it is made good already; whether there is nothing more to wait for."""
+        if self.kill.running_s is not None:
+            return True
         passed_s = time.monotonic() - self._killed_at
         with suppress(Away):
             if self._noticed_at is None and self._strike.noticed():
