@@ -334,10 +334,15 @@ def holes(run_id: UUID, path: Path, rows: list[DictRow]) -> Iterator[str]:
 # ---- what is left over ----
 
 
+UNFINISHED = "select id from constellation.runs where state in ('FAILED', 'CANCELLED')"
+
+
 def lake_is_tidy(connection: Connection, world: World) -> Iterator[str]:
-    """No working file and no half-written file is left."""
-    for path in sorted(world.lake.rglob("*")):
-        if path.is_file() and (path.parent == world.lake / "work" or path.name.startswith(".")):
+    """No half-written file is left, and no working file save for a retry to go on with."""
+    unfinished = {str(row["id"]) for row in connection.execute(UNFINISHED)}
+    for path in sorted(path for path in world.lake.rglob("*") if path.is_file()):
+        is_work = path.parent == world.lake / "work"
+        if path.name.startswith(".") or is_work and path.name.split(".")[0] not in unfinished:
             yield f"{path} was left behind"
 
 

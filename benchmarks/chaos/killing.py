@@ -118,12 +118,15 @@ class Watch:
         """Look once, unless it is made good already; whether there is nothing more to wait for."""
         if self.kill.running_s is not None:
             return True
-        passed_s = time.monotonic() - self._killed_at
         with suppress(Away):
             if self._noticed_at is None and self._strike.noticed():
                 self._noticed_at = datetime.now(UTC)
-                self.kill = replace(self.kill, noticed_s=passed_s)
+                self.kill = replace(self.kill, noticed_s=self._passed_s)
             if self._noticed_at and self._strike.running_since(self._noticed_at):
-                self.kill = replace(self.kill, running_s=passed_s)
+                self.kill = replace(self.kill, running_s=self._passed_s)
         limit_s = NOTICE_LIMIT_S if self._noticed_at is None else RUN_LIMIT_S
-        return self.kill.running_s is not None or passed_s > limit_s
+        return self.kill.running_s is not None or self._passed_s > limit_s
+
+    @property
+    def _passed_s(self) -> float:
+        return time.monotonic() - self._killed_at

@@ -313,6 +313,13 @@ def test_a_broken_invariant_is_told_with_its_place(done: Done, name: str) -> Non
     assert any(re.search(pattern, said) for said in found), found
 
 
+def test_a_working_file_that_a_retry_can_go_on_with_may_stay(done: Done) -> None:
+    failed = run(done.database)
+    done.change("update constellation.runs set state = 'FAILED' where id = %s", failed)
+    leave_file(f"work/{failed}.classes")(done)
+    assert not [said for said in done.found() if "left behind" in said]
+
+
 def test_tiles_that_a_later_run_took_over_are_still_there(done: Done) -> None:
     """Two jobs on one scene: the later writer owns the rows, and nothing is lost."""
     done.change("update constellation.tiles set run_id = %s", run(done.database))
