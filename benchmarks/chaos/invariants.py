@@ -342,7 +342,7 @@ def lake_is_tidy(connection: Connection, world: World) -> Iterator[str]:
     unfinished = {str(row["id"]) for row in connection.execute(UNFINISHED)}
     for path in sorted(path for path in world.lake.rglob("*") if path.is_file()):
         is_work = path.parent == world.lake / "work"
-        if path.name.startswith(".") or is_work and path.name.split(".")[0] not in unfinished:
+        if path.name.startswith(".") or (is_work and path.name.split(".")[0] not in unfinished):
             yield f"{path} was left behind"
 
 
