@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -83,8 +83,9 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
             stack.enter_context(recorded(opened, run_id))
             plan = work.plan()
             context.log.info(describe(plan))
-            device = work.follow(context.log)
-            result = conclude(opened, plan, config.options(), device, lease)
+            with held(opened, lease):
+                device = work.follow(context.log)
+                result = conclude(opened, plan, config.options(), device, lease)
             plan.files.work.unlink(missing_ok=True)  # a run that fails keeps it, for its retry
             if plan.retried:
                 adoption.forget_earlier(opened, lease, plan, lake)
@@ -107,6 +108,22 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
         with database.transaction() as connection:
             plans.record_error(connection, run_id, error.message)
         raise dg.Failure(error.message, allow_retries=False) from None
+
+
+@contextmanager
+def held(database: Database, lease: queue.Lease) -> Iterator[None]:
+    """Whatever goes wrong in a run whose lease has passed on is LeaseLost, and not told as failure.
+
+    Its successor may have cleared away files that it was writing.
+    """
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except Exception:
+        with suppress(ServiceUnavailable), database.transaction() as connection:
+            queue.guard(connection, lease)
+        raise
 
 
 def describe(plan: Plan) -> str:

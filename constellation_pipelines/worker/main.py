@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +18,7 @@ from constellation_pipelines.worker import process, registration
 from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.orphans import mark_children
+from constellation_pipelines.worker.scratch import scratch_folder
 from constellation_pipelines.worker.stamp import stamp
 from constellation_pipelines.worker.supervisor import Supervisor
 from constellation_pipelines.worker.zygotes import Handle, Zygotes
@@ -41,11 +41,11 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Short paths: a Unix socket's name holds 107 bytes, and a data directory may lie deep.
-    with tempfile.TemporaryDirectory(prefix="constellation-") as folder:
+    with scratch_folder() as folder:
         database = Database(settings.database_url)
         try:
             preload = [Path(model.folder) for model in discover(settings.models_dir)]
-            engines = Engines(devices, Path(folder), preload)
+            engines = Engines(devices, folder, preload)
             worker_id = registration.enter(database, settings.host_name, devices)
             mark_children(worker_id)
             engines.tick()  # they load while the zygote warms up
