@@ -11,11 +11,11 @@ import dagster as dg
 from pydantic import Field
 
 from assets import adoption, checks, outputs, reuse
+from assets.begun import BegunRun, Log, Tools, leave
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
 from assets.predicting import Committer, predict
-from assets.work import Log, Tools, Work, leave
 from constellation_pipelines.domain.errors import (
     ConstellationError,
     LeaseLost,
@@ -32,7 +32,7 @@ from resources.lake import LakeResource
 
 REPORT_S = 2.0
 
-begun: dict[UUID, Work] = {}  # runs of this process that began before their step
+begun: dict[UUID, BegunRun] = {}  # runs of this process that began before their step
 
 
 class PredictionConfig(dg.Config):
@@ -137,8 +137,8 @@ def describe(plan: Plan) -> str:
 
 def begin_work(
     tools: Tools, run_id: UUID, scene_key: str, model_name: str, options: Options
-) -> Work:
-    """Plan a run under its lease and begin to run its tiles. Raises nothing: see `Work.plan`."""
+) -> BegunRun:
+    """Plan a run under its lease and begin to run its tiles. Raises nothing: see `BegunRun.plan`."""
 
     def plan() -> Plan:
         lease = tools.engines.lease(run_id)
@@ -158,7 +158,7 @@ def begin_work(
     def carry(plan: Plan, log: Log) -> dict[str, Any]:
         return run_tiles(log, tools.database, tools.engines, plan, tools.engines.lease(run_id))
 
-    return Work(tools, plan, carry)
+    return BegunRun(tools, plan, carry)
 
 
 def run_tiles(

@@ -65,7 +65,7 @@ class Notes:
             (log.warning if level == "warning" else log.info)(text)
 
 
-class Work:
+class BegunRun:
     """A plan and, behind it, the thread that carries it out.
 
     `make_plan` runs at once and in the caller's thread; what it raises is kept for `plan`. `carry`
