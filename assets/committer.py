@@ -10,7 +10,6 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.fault import Fault
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.geo.footprint import area_km2, to_mercator, window_footprints
 from constellation_pipelines.store import faults, profiles, queue, tile_attempts, tiles
 from constellation_pipelines.store.database import Connection, Database
 
@@ -42,7 +41,10 @@ class Committer:
     def commit(self, tried: list[Tried]) -> tiles.Progress:
         """Write results. Writing the same tiles again leaves one row of each."""
         rows = self._rows(tried)
-        return self._patiently(lambda connection: tiles.commit(connection, self.lease, rows))
+        replace = not self.plan.reuse
+        return self._patiently(
+            lambda connection: tiles.commit(connection, self.lease, rows, replace=replace)
+        )
 
     def count(self, windows: Iterable[Window], error: str) -> dict[Window, int]:
         """Count a failed attempt of each tile; how many that makes."""
@@ -82,17 +84,16 @@ class Committer:
                 time.sleep(0.5)
 
     def _rows(self, tried: list[Tried]) -> list[tiles.TileRow]:
-        windows = [one.result.window for one in tried]
-        footprints = window_footprints(self.plan.scene.grid, windows)
+        places = self.plan.places.of([one.result.window for one in tried])
         return [
             tiles.TileRow(
                 digest=self.plan.digests[one.result.window],
                 result=one.result,
-                footprint=footprint,
-                mercator=to_mercator(footprint),
-                area_km2=area_km2(footprint),
+                footprint=place.footprint,
+                mercator=place.mercator,
+                area_km2=place.area_km2,
                 gsd_mismatch=self.plan.fit.gsd_mismatch,
                 attempts=one.attempts,
             )
-            for one, footprint in zip(tried, footprints, strict=True)
+            for one, place in zip(tried, places, strict=True)
         ]

@@ -258,7 +258,10 @@ class Engines:
                 command += ["--simulation", str(self._simulation)]
         if self._preload:
             command += ["--preload", *self._preload]
-        engine.child = process.spawn(command, env=self._environment(device))
+        # Not TERM: an engine that hangs would stay on the device of a worker that is gone.
+        engine.child = process.spawn(
+            command, env=self._environment(device), death_signal=signal.SIGKILL
+        )
         engine.started_at = engine.ping_at = time.monotonic()
 
     def _environment(self, device: Device) -> dict[str, str]:
