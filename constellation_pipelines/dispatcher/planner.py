@@ -55,6 +55,10 @@ class Planner:
     def _launch(self) -> None:
         with self._database.transaction() as connection:
             runs = pending.pending_runs(connection)
+            stranded = pending.stranded_runs(connection)
+        for run_id in stranded:
+            with tolerated(run_id):
+                self._door.enqueue_again(run_id)
         for run in runs:
             try:
                 self._door.launch(run)
