@@ -24,6 +24,11 @@ TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename }
 UNPUBLISHED = (
     "select count(*) as n from constellation.events where job_id = %s and published_at is null"
 )
+FAULTS = "select kind, decision from constellation.faults where run_id = %s order by at"
+GOING_ON = (
+    "select event from dagster.event_logs where run_id = %s::text "
+    "and event like '%%Going on: attempt 2%%'"
+)
 LIVE_WORKER = "select pid from constellation.workers where stopped_at is null"
 LIVE_LEASES = "select count(*) as n from constellation.leases where released_at is null"
 
@@ -132,6 +137,9 @@ def test_a_killed_run_goes_on_and_writes_each_tile_once(stack: Stack, large_scen
     ended = stack.finished(job["id"])
     assert ended["state"] == "COMPLETED"
     assert ended["runs"][0]["attempt"] == 2
+    assert stack.rows(FAULTS, run_id) == [{"kind": "process", "decision": "resume"}]
+    (told,) = stack.rows(GOING_ON, run_id)
+    assert "was ended by SIGKILL" in told["event"]
     planned = ended["tiles_planned"]
     assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
     stack.wait(lambda: stack.rows(LIVE_LEASES), lambda rows: rows == [{"n": 0}], timeout_s=10)
