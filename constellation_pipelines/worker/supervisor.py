@@ -52,6 +52,7 @@ class Supervisor:
                         self._turn(listener)
             except (ServiceUnavailable, psycopg.OperationalError) as error:
                 print(f"waiting for the database: {error}", flush=True)
+                self._changes.extend(self._engines.tick())  # engines die and hang meanwhile too
                 stop.wait(RECONNECT_S)
 
     def hand_back(self) -> None:
