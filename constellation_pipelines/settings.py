@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     simulate_gpus: int = Field(
         default=1, ge=0, le=64, description="Simulated devices to offer where NVML finds no GPU."
     )
+    device_slots: int = Field(
+        default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
+    )
     host_name: str = Field(
         default_factory=lambda: os.uname().nodename, description="Name of this host in the fleet."
     )

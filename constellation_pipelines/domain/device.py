@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of this host as its inventory reports it. `simulated` is shown wherever it is."""
+    """A device of this host as its inventory reports it. `simulated` is shown wherever it is.
+
+    `slots` is how many runs may share it.
+    """
 
     uuid: str
     index: int
@@ -13,3 +16,4 @@ class Device:
     total_mem_mb: int
     compute_capability: str | None
     simulated: bool
+    slots: int = 1

@@ -9,14 +9,14 @@ from constellation_pipelines.store.database import Connection
 
 REGISTER_DEVICE = """
 insert into constellation.gpus
-  (id, uuid, host, idx, name, total_mem_mb, compute_capability, simulated, worker_id)
+  (id, uuid, host, idx, name, total_mem_mb, compute_capability, simulated, slots, worker_id)
 values
   (%(id)s, %(uuid)s, %(host)s, %(index)s, %(name)s, %(total_mem_mb)s, %(compute_capability)s,
-   %(simulated)s, %(worker_id)s)
+   %(simulated)s, %(slots)s, %(worker_id)s)
 on conflict (uuid) do update
    set host = excluded.host, idx = excluded.idx, name = excluded.name,
        total_mem_mb = excluded.total_mem_mb, compute_capability = excluded.compute_capability,
-       simulated = excluded.simulated, worker_id = excluded.worker_id, engine_ready = false,
+       simulated = excluded.simulated, slots = excluded.slots, worker_id = excluded.worker_id, engine_ready = false,
        seen_at = clock_timestamp()
 """
 
@@ -44,6 +44,7 @@ def register(connection: Connection, *, host: str, pid: int, devices: Iterable[D
                 "total_mem_mb": device.total_mem_mb,
                 "compute_capability": device.compute_capability,
                 "simulated": device.simulated,
+                "slots": device.slots,
                 "worker_id": worker_id,
             },
         )

@@ -6,6 +6,7 @@ import socket
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -29,7 +30,8 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ServiceUnavailable without a database or devices."""
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
-    devices = inventory(settings.host_name, settings.simulate_gpus)
+    found = inventory(settings.host_name, settings.simulate_gpus)
+    devices = [replace(device, slots=settings.device_slots) for device in found]
     if not devices:
         raise ServiceUnavailable("this host has no GPU and CONSTELLATION_SIMULATE_GPUS is 0")
     stop = threading.Event()

@@ -1,5 +1,6 @@
 """Slots and memory of devices, limits, faults, what a model needs on a device."""
 
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ revision = "0002"
 down_revision = "0001"
 
 SCHEMA = "constellation"
+FUNCTIONS = Path(__file__).parent.parent / "sql" / "0002_functions.sql"
 
 
 def upgrade() -> None:
@@ -18,6 +20,7 @@ def upgrade() -> None:
     limits()
     faults()
     profiles()
+    op.execute(FUNCTIONS.read_text())
 
 
 def devices() -> None:
