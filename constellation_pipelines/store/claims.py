@@ -15,10 +15,12 @@ from constellation_pipelines.store.leases import LEASE_TTL_S, Lease
 
 RESERVE_AFTER_S = 10  # a run that is passed for longer has devices kept free for it
 MARGIN = 1.1  # what a model was seen to take varies from run to run by some per cent
+LOOKED_AT = 32  # runs that are tried in turn where other claimants hold the first ones
 TRIES = 5
 
-# A claimant that was stopped between its statement and its commit must not stop the others.
-PATIENCE = "set local lock_timeout = '1s'"
+# A claimant that was stopped between its statement and its commit must not stop the others; and
+# compiling the statement takes ten times as long as running it.
+SETTINGS = "select set_config('lock_timeout', '1s', true), set_config('jit', 'off', true)"
 
 LOST_RACE = (
     errors.UniqueViolation,  # a slot or a place under a limit
@@ -120,23 +122,27 @@ with healthy as (
     join fleet on fleet.has_room
     left join fit on (fit.gpu_count, fit.model_digest, fit.chip_px, fit.mem_mb)
                    = (w.gpu_count, w.model_digest, w.chip_px, w.mem_mb)
-), last_to_fit as (
+), last_to_fit as materialized (
   select priority, enqueued_at from runnable where fits and gpu_count > 0
    order by priority, enqueued_at desc limit 1
-), kept_for as (
-  select r.* from constellation.run_queue q join runnable r on r.run_id = q.run_id
-   where q.state = 'queued' and r.could and not r.fits
-     and r.enqueued_at < now() - make_interval(secs => %(reserve_after_s)s)
-     and (r.reserved_worker_id = %(worker_id)s
+), passed as (
+  select * from runnable r
+   where could and not fits
+     and enqueued_at < now() - make_interval(secs => %(reserve_after_s)s)
+     and (reserved_worker_id = %(worker_id)s
           or exists (select 1 from last_to_fit f
                       where f.priority < r.priority
                          or (f.priority = r.priority and f.enqueued_at > r.enqueued_at))
-             and r.gpu_count > (
+             and gpu_count > (
                select count(*) from constellation.gpus g
                  join constellation.workers w on w.id = g.worker_id
                 where w.id = r.reserved_worker_id and w.stopped_at is null and g.health = 'ok'
                   and w.heartbeat_at > now() - make_interval(secs => %(ttl_s)s)))
-   order by r.priority desc, r.enqueued_at, r.run_id
+   order by priority desc, enqueued_at, run_id limit %(looked_at)s
+), kept_for as (
+  select p.* from passed p join constellation.run_queue q on q.run_id = p.run_id
+   where q.state = 'queued'
+   order by p.priority desc, p.enqueued_at, p.run_id
    limit 1 for no key update of q skip locked
 ), kept as (
   select place.id from place join kept_for k
@@ -147,19 +153,23 @@ with healthy as (
   select gpu_count, model_digest, chip_px, mem_mb from place
    where open and id not in (select id from kept)
    group by gpu_count, model_digest, chip_px, mem_mb having count(*) >= gpu_count
-), next_run as (
-  select q.run_id, r.gpu_count, r.model_digest, r.chip_px, r.mem_mb, r.account_slot,
-         r.global_slot, k.run_id is not null as beside
-    from constellation.run_queue q join runnable r on r.run_id = q.run_id
+), candidate as (
+  select r.*, k.run_id is not null as beside,
+         row_number() over (
+           order by r.priority desc, r.reserved_worker_id = %(worker_id)s desc nulls last,
+                    r.devices, r.enqueued_at, r.run_id) as turn
+    from runnable r
     left join kept_for k on k.priority > r.priority
           or (k.priority = r.priority
               and (k.enqueued_at, k.run_id) < (r.enqueued_at, r.run_id))
-   where q.state = 'queued' and r.fits
+   where r.fits
      and (k.run_id is null or r.gpu_count = 0
           or (r.gpu_count, r.model_digest, r.chip_px, r.mem_mb) in (select * from fit_beside))
-   order by r.priority desc, r.reserved_worker_id = %(worker_id)s desc nulls last, r.devices,
-            r.enqueued_at, r.run_id
-   limit 1 for no key update of q skip locked
+   order by turn limit %(looked_at)s
+), next_run as (
+  select c.* from candidate c join constellation.run_queue q on q.run_id = c.run_id
+   where q.state = 'queued'
+   order by c.turn limit 1 for no key update of q skip locked
 ), number as (
   select next_run.*, nextval('constellation.fence') as fence from next_run
 ), chosen as (
@@ -217,11 +227,12 @@ def claim(connection: Connection, worker_id: UUID) -> Claim | None:
         "ttl_s": LEASE_TTL_S,
         "reserve_after_s": RESERVE_AFTER_S,
         "margin": MARGIN,
+        "looked_at": LOOKED_AT,
     }
     for _ in range(TRIES):
         try:
             with connection.transaction():
-                connection.execute(PATIENCE)
+                connection.execute(SETTINGS)
                 row = connection.execute(CLAIM, args, prepare=True).fetchone()
         except LOST_RACE:
             continue
