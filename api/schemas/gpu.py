@@ -30,10 +30,13 @@ class GpuReply(Reply):
     total_mem_mb: int
     compute_capability: str | None
     simulated: bool
+    slots: int = Field(description="Runs that may share it.")
+    runs: int = Field(description="Runs that do.")
+    leased_mem_mb: int = Field(description="Memory that they leased.")
     online: bool = Field(description="A live worker offers it.")
     engine_ready: bool = Field(description="Its engine answers.")
     seen_at: datetime
-    held_by: Holder | None
+    held_by: Holder | None = Field(description="Of several runs, the one that has for longest.")
 
     @classmethod
     def of(cls, device: DeviceStatus) -> Self:

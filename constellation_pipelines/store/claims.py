@@ -10,11 +10,11 @@ from uuid import UUID
 
 from psycopg import errors
 
+from constellation_pipelines.domain.fleet import MEMORY_MARGIN
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.leases import LEASE_TTL_S, Lease
 
 RESERVE_AFTER_S = 10  # a run that is passed for longer has devices kept free for it
-MARGIN = 1.1  # what a model was seen to take varies from run to run by some per cent
 LOOKED_AT = 32  # runs that are tried in turn where other claimants hold the first ones
 TRIES = 5
 
@@ -226,7 +226,7 @@ def claim(connection: Connection, worker_id: UUID) -> Claim | None:
         "worker_id": worker_id,
         "ttl_s": LEASE_TTL_S,
         "reserve_after_s": RESERVE_AFTER_S,
-        "margin": MARGIN,
+        "margin": MEMORY_MARGIN,
         "looked_at": LOOKED_AT,
     }
     for _ in range(TRIES):

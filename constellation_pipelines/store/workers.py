@@ -16,8 +16,8 @@ values
 on conflict (uuid) do update
    set host = excluded.host, idx = excluded.idx, name = excluded.name,
        total_mem_mb = excluded.total_mem_mb, compute_capability = excluded.compute_capability,
-       simulated = excluded.simulated, slots = excluded.slots, worker_id = excluded.worker_id, engine_ready = false,
-       seen_at = clock_timestamp()
+       simulated = excluded.simulated, slots = excluded.slots, worker_id = excluded.worker_id,
+       engine_ready = false, seen_at = clock_timestamp()
 """
 
 

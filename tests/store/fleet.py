@@ -15,7 +15,9 @@ GPU = "Simulated GPU"
 CHIP_PX = 64
 
 
-def gpu(name: str, index: int = 0, *, slots: int = 1, mem_mb: int = 1000, kind: str = GPU) -> Device:
+def gpu(
+    name: str, index: int = 0, *, slots: int = 1, mem_mb: int = 1000, kind: str = GPU
+) -> Device:
     return Device(name, index, kind, mem_mb, None, simulated=True, slots=slots)
 
 
@@ -95,7 +97,12 @@ def run_of(
 
 
 def run(
-    database: Database, *, account: str = "ann", priority: int = 0, mode: str = "parallel", **of: Any
+    database: Database,
+    *,
+    account: str = "ann",
+    priority: int = 0,
+    mode: str = "parallel",
+    **of: Any,
 ) -> UUID:
     """A queued run of a job of its own."""
     return run_of(database, job(database, account=account, priority=priority, mode=mode), **of)

@@ -49,16 +49,14 @@ class Race:
 def compete(race: Race, url: str, worker_id: UUID, accounts: dict[UUID, str]) -> None:
     """Claim and finish runs until all are done."""
     try:
-        with psycopg.Connection[dict].connect(url, row_factory=dict_row) as connection:
+        with psycopg.connect(url, row_factory=dict_row) as connection:
             while not race.over:
                 work(race, connection, worker_id, accounts)
     except BaseException as fault:
         race.faults.append(fault)
 
 
-def work(
-    race: Race, connection: Connection, worker_id: UUID, accounts: dict[UUID, str]
-) -> None:
+def work(race: Race, connection: Connection, worker_id: UUID, accounts: dict[UUID, str]) -> None:
     with connection.transaction():
         claim = queue.claim(connection, worker_id)
     if claim is None:
@@ -100,14 +98,10 @@ def test_fifty_claimants_of_one_slot_never_hold_it_twice(database: Database) -> 
 
 def test_fifty_claimants_on_five_hosts_stay_within_every_limit(database: Database) -> None:
     """Each device has four slots, and memory for two runs."""
-    workers = [
-        host(database, gpu(name, slots=4, mem_mb=1000), name=name) for name in "ABCDE"
-    ]
+    workers = [host(database, gpu(name, slots=4, mem_mb=1000), name=name) for name in "ABCDE"]
     limit(database, fleet=6, account=3)
     names = ("ann", "bob", "cid")
-    accounts = {
-        run(database, account=names[n % 3], mem_mb=400): names[n % 3] for n in range(RUNS)
-    }
+    accounts = {run(database, account=names[n % 3], mem_mb=400): names[n % 3] for n in range(RUNS)}
     race = raced(database, workers, accounts)
     assert race.most["fleet"] <= 6
     assert all(race.most[name] <= 3 for name in names)
