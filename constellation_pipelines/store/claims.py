@@ -18,14 +18,18 @@ RESERVE_AFTER_S = 10  # a run that is passed for longer has devices kept free fo
 LOOKED_AT = 32  # runs that are tried in turn where other claimants hold the first ones
 TRIES = 5
 
-# A claimant that was stopped between its statement and its commit must not stop the others; and
-# compiling the statement takes ten times as long as running it.
-SETTINGS = "select set_config('lock_timeout', '1s', true), set_config('jit', 'off', true)"
+# A claimant that stops between its statement and its commit holds numbers that others want: they
+# wait for it only briefly, and it loses its transaction. Compiling the statement (jit) takes ten
+# times as long as running it.
+SETTINGS = """
+select set_config('lock_timeout', '500ms', true),
+       set_config('idle_in_transaction_session_timeout', '5s', true),
+       set_config('jit', 'off', true)
+"""
 
 LOST_RACE = (
     errors.UniqueViolation,  # a slot or a place under a limit
     errors.ExclusionViolation,  # memory
-    errors.LockNotAvailable,
     errors.DeadlockDetected,
 )
 
@@ -220,7 +224,8 @@ class Claim:
 def claim(connection: Connection, worker_id: UUID) -> Claim | None:
     """Lease the next fitting run and its devices to a worker; None when nothing fits.
 
-    None too after races lost in a row: whoever won them is at work, and the next turn comes soon.
+    None too after races lost in a row, or when another claimant stands still: the next turn comes
+    soon, and the worker has other things to do.
     """
     args = {
         "worker_id": worker_id,
@@ -236,6 +241,8 @@ def claim(connection: Connection, worker_id: UUID) -> Claim | None:
                 row = connection.execute(CLAIM, args, prepare=True).fetchone()
         except LOST_RACE:
             continue
+        except (errors.LockNotAvailable, errors.IdleInTransactionSessionTimeout):
+            return None  # another one stands still, or we did
         if row is None:
             return None
         lease = Lease(row["run_id"], row["fence"])

@@ -1,17 +1,19 @@
 """Fifty claimants at once, each with a connection of its own."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
 import psycopg
+import pytest
 from psycopg.rows import dict_row
 
 from constellation_pipelines.store import queue
 from constellation_pipelines.store.database import Connection, Database
-from tests.store.fleet import gpu, host, limit, run
+from tests.store.fleet import claim, gpu, host, limit, run
 
 CLAIMANTS = 50
 RUNS = 60
@@ -86,6 +88,28 @@ def raced(database: Database, workers: list[UUID], accounts: dict[UUID, str]) ->
     if race.faults:
         raise race.faults[0]
     return race
+
+
+def test_a_claimant_that_stands_still_stops_the_others_only_for_seconds(
+    database: Database,
+) -> None:
+    still, other = (host(database, gpu(name), name=name) for name in "AB")
+    limit(database, fleet=2)
+    runs = {run(database), run(database)}
+    with psycopg.connect(database.url, row_factory=dict_row) as connection:
+        connection.execute("select 1")  # from here on its claim is not committed
+        held = queue.claim(connection, still)
+        assert held is not None
+        assert claim(database, other) is None, "both want the lowest place under the limit"
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := claim(database, other)) is None:
+            assert time.monotonic() < deadline
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            connection.execute("commit")
+    assert found.lease.run_id in runs
+    last = claim(database, still)
+    assert last is not None
+    assert {found.lease.run_id, last.lease.run_id} == runs
 
 
 def test_fifty_claimants_of_one_slot_never_hold_it_twice(database: Database) -> None:
