@@ -71,7 +71,9 @@ select clock_timestamp() as at,
 """
 
 PENDING = Outlook(Wait.PENDING, "it has not been handed to Dagster yet")
-FAR_BACK = Outlook(Wait.FAR_BACK, f"at least {LOOKED_AT:,} runs go first")
+FAR_BACK = Outlook(
+    Wait.FAR_BACK, f"it is not among the first {LOOKED_AT:,} runs by priority and age"
+)
 
 
 def of_runs(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Outlook]:

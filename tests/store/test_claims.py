@@ -1,5 +1,6 @@
 """What starts next, and where: slots, memory, limits, order, and devices kept for large runs."""
 
+from random import Random
 from uuid import UUID
 
 import psycopg
@@ -339,6 +340,26 @@ def test_what_is_left_beside_the_kept_devices_is_used(database: Database) -> Non
     finish(database, held[3])
     finish(database, held[4])
     assert claimed(database, worker_id) == wide
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_stream_of_small_runs_never_starves_a_large_one(database: Database, seed: int) -> None:
+    """Whichever run ends next, and though another one always waits to take its place."""
+    chance = Random(seed)
+    worker_id = host(database, *(gpu(f"G{n}", n, slots=2) for n in range(4)))
+    held = [small_runs_come(database, worker_id) for _ in range(8)]
+    wide = run(database, gpus=3, mem_mb=1000)
+    pass_time(database, RESERVE_AFTER_S + 1)
+    passed = 0
+    while wide not in held:
+        held.remove(ended := chance.choice(held))
+        finish(database, ended)
+        run(database)
+        while (found := claim(database, worker_id)) is not None:
+            held.append(found.lease.run_id)
+        passed += 1
+        assert passed < 200, "it is passed for ever"
+    assert passed >= 6, "three devices had six runs to end"
 
 
 def test_more_urgent_and_older_runs_still_pass(database: Database) -> None:
