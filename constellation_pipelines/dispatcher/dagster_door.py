@@ -123,8 +123,14 @@ def run_config(run: PendingRun) -> dict[str, object]:
 
 
 def run_tags(run: PendingRun) -> dict[str, str]:
-    """Tags of a run: whose it is, what it does, how urgent it is."""
-    return {
+    """Tags of a run: whose it is, what it does, how urgent it is, what it needs."""
+    wanted = {tags.GPU_COUNT: "gpu_count", tags.GPU_MEM_MB: "gpu_mem_mb"}
+    needs = {
+        tag: str(run.params[name])
+        for tag, name in wanted.items()
+        if run.params.get(name) is not None
+    }
+    return needs | {
         tags.JOB_ID: str(run.job_id),
         tags.ACCOUNT: run.submitted_by,
         tags.MODEL: f"{run.model}@{run.version}",

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import dagster as dg
 import pytest
+from psycopg.types.json import Jsonb
 
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
@@ -99,6 +100,29 @@ def test_a_pending_run_becomes_a_dagster_run_of_the_same_id(
     assert run.tags["dagster/priority"] == "3"
     assert run.run_config == {"ops": {"predictions__land_cover": {"config": {"reuse": False}}}}
     assert states(database, run_id) == ("QUEUED", "PENDING", None)
+
+
+def test_what_a_job_asks_for_reaches_the_queue(planner: Planner, database: Database) -> None:
+    run_id = submit(database)
+    asked = Jsonb({"gpu_count": 2, "gpu_mem_mb": 800, "mode": "serial"})
+    database.execute("update constellation.jobs set params = params || %s", (asked,))
+    planner.turn()
+    row = database.fetch_one(
+        "select q.gpu_count, q.mem_mb, q.account, q.priority, q.model_digest, "
+        "q.serial_job_id = r.job_id as serial, q.job_id = r.job_id as of_job "
+        "from constellation.run_queue q join constellation.runs r on r.id = q.run_id "
+        "where q.run_id = %s",
+        (run_id,),
+    )
+    assert row == {
+        "gpu_count": 2,
+        "mem_mb": 800,
+        "account": "ann",
+        "priority": 3,
+        "model_digest": "d",
+        "serial": True,
+        "of_job": True,
+    }
 
 
 def test_the_scene_is_a_partition_before_its_run_is_made(
