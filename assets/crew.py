@@ -18,7 +18,7 @@ from constellation_pipelines.inference.protocol import Message, PredictOrder
 from constellation_pipelines.store.profiles import Known
 
 ENGINE_RETURN_S = 60.0
-LEAVE_S = 1.0  # a cancelled run has to be gone soon; what stays behind ends with the process
+LEAVE_S = 0.2  # a cancelled run has to be gone soon; what stays behind ends with the process
 
 
 @dataclass
