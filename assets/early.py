@@ -11,12 +11,11 @@ from uuid import UUID
 
 from dagster import DagsterRun
 
+from assets.plan import digests_of
 from assets.predictions import PredictionConfig, begin_work, begun
 from assets.work import Tools, Work
 from constellation_pipelines.domain import names
 from constellation_pipelines.domain.errors import LeaseLost, NotFound
-from constellation_pipelines.domain.scene import Grid
-from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.place import Places
 from constellation_pipelines.launcher import tags
 from constellation_pipelines.store import models, plans, queue, scenes, tiles
@@ -30,7 +29,6 @@ HOLD_S = 0.25
 AHEAD_TILES = 16  # whose places on Earth are worked out while the engine has the first of them
 
 NO_RUN = UUID(int=0)
-SOME_GRID = Grid("EPSG:32632", (10.0, 0.0, 5e5, 0.0, -10.0, 5e6), 64, 64, 64, 64)
 
 
 class EarlyStart:
@@ -54,7 +52,6 @@ class EarlyStart:
         """Open the database, and do once what is slow only the first time."""
         with self._opened().database.transaction() as connection:
             rehearse(connection)
-        Places(SOME_GRID).of([Window(0, 0, 64, 64)])
 
     def begin(self, run: DagsterRun) -> None:
         """Begin the work of a prediction job's run; any other run begins in its step."""
@@ -105,6 +102,10 @@ def rehearse(connection: Connection) -> None:
         scenes.find(connection, "")
     with suppress(LeaseLost):
         queue.guard(connection, queue.Lease(NO_RUN, 0))
-    models.list_all(connection)
+    known = models.list_all(connection)
+    for scene in scenes.list_page(connection, limit=1):
+        for model in known[:1]:
+            windows = list(digests_of(scene, model, None))
+            Places(scene.grid).of(windows[:1])
     plans.bind(connection, NO_RUN, scene_id=NO_RUN, model_id=NO_RUN, model="", planned=0, reused=0)
     tiles.rehearse(connection, NO_RUN)

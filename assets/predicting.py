@@ -41,7 +41,7 @@ class Committer:
         while True:
             try:
                 with self.database.transaction() as connection:
-                    return tiles.commit(connection, self.lease, rows)
+                    return tiles.commit(connection, self.lease, rows, replace=not self.plan.reuse)
             except ServiceUnavailable:
                 if time.monotonic() > deadline:
                     raise

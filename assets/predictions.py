@@ -10,7 +10,7 @@ from uuid import UUID
 import dagster as dg
 from pydantic import Field
 
-from assets import checks, outputs, reuse
+from assets import adoption, checks, outputs, reuse
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
@@ -79,14 +79,16 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
                 tools = Tools(stack.enter_context(database.open()), lake, engines)
                 scene_key = context.partition_key
                 work = begin_work(tools, run_id, scene_key, card.name, config.options())
-            opened = work.tools.database
+            opened, lease = work.tools.database, work.tools.engines.lease(run_id)
             stack.enter_context(recorded(opened, run_id))
             plan = work.plan()
             context.log.info(describe(plan))
-            lease = work.tools.engines.lease(run_id)
-            with working_raster(plan.files.work), held(opened, lease):
+            with held(opened, lease):
                 device = work.follow(context.log)
                 result = conclude(opened, plan, config.options(), device, lease)
+            plan.files.work.unlink(missing_ok=True)  # a run that fails keeps it, for its retry
+            if plan.retried:
+                adoption.forget_earlier(opened, lease, plan, lake)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
             return result._replace(
                 metadata={**(result.metadata or {}), "job": dg.MetadataValue.url(job_url)}
@@ -100,7 +102,7 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
     """Keep the reason of a failure on the run's row, and give Dagster one clear line of it."""
     try:
         yield
-    except LeaseLost as error:
+    except (LeaseLost, ServiceUnavailable) as error:
         leave(error)
     except ConstellationError as error:
         with database.transaction() as connection:
@@ -124,27 +126,12 @@ def held(database: Database, lease: queue.Lease) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def working_raster(path: Path) -> Iterator[None]:
-    """Remove the engine's working raster at the end, good or bad.
-
-    It stays when the process is killed or has lost its lease: the next attempt needs it.
-    """
-    try:
-        yield
-    except LeaseLost:
-        raise
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    path.unlink(missing_ok=True)
-
-
 def describe(plan: Plan) -> str:
     """A plan in one line."""
+    kept = plan.planned - len(plan.reused) - len(plan.todo)
     return (
         f"{plan.model.card.reference} on {plan.scene.key}: {plan.planned} tiles planned, "
-        f"{len(plan.reused)} already valid, {len(plan.todo)} to run"
+        f"{len(plan.reused)} already valid, {kept} kept from before, {len(plan.todo)} to run"
     )
 
 
@@ -158,7 +145,7 @@ def begin_work(
         with tools.database.transaction() as connection:
             plans.begin(connection, run_id)
             queue.guard(connection, lease)
-            return make_plan(
+            made = make_plan(
                 connection,
                 run_id,
                 scene_key=scene_key,
@@ -166,6 +153,7 @@ def begin_work(
                 options=options,
                 lake=tools.lake,
             )
+        return adoption.adopt(tools.database, lease, made, tools.lake) if made.retried else made
 
     def carry(plan: Plan, log: Log) -> dict[str, Any]:
         return run_tiles(log, tools.database, tools.engines, plan, tools.engines.lease(run_id))
@@ -219,6 +207,7 @@ def conclude(
     lease: queue.Lease,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
     """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
+    plan = adoption.settle(database, lease, plan)
     with database.transaction() as connection:
         queue.guard(connection, lease)
         rows = tiles.of_run(connection, plan.run_id)

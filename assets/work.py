@@ -6,10 +6,10 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from assets.plan import Plan
-from constellation_pipelines.domain.errors import LeaseLost
+from constellation_pipelines.domain.errors import LeaseLost, ServiceUnavailable
 from constellation_pipelines.store.database import Database
 from resources.engines import EnginesResource
 from resources.lake import LakeResource
@@ -86,7 +86,7 @@ class Work:
         self._error: BaseException | None = None
         try:
             self._plan = make_plan()
-        except LeaseLost as error:
+        except (LeaseLost, ServiceUnavailable) as error:
             leave(error)
         except Exception as error:
             self._error = error
@@ -115,7 +115,7 @@ class Work:
     def _run(self) -> None:
         try:
             self._device = self._carry(self.plan(), self._notes)
-        except LeaseLost as error:
+        except (LeaseLost, ServiceUnavailable) as error:
             leave(error)
         except BaseException as error:
             self._error = error
@@ -123,10 +123,11 @@ class Work:
             self._notes.close()
 
 
-def leave(error: LeaseLost) -> None:
-    """End this process without a word to Dagster: another process has the run now.
+def leave(error: LeaseLost | ServiceUnavailable) -> NoReturn:
+    """End this process without a word to Dagster: another one has the run now, or will have.
 
-    Whatever this one reported would be taken for the other's word.
+    Whatever this one reported would be taken for the other's word. Its worker queues the run again
+    where it was only the database that was away.
     """
     print(error.message, file=sys.stderr, flush=True)
     os._exit(os.EX_TEMPFAIL)

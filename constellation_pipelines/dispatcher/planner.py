@@ -1,6 +1,11 @@
 """One turn of the dispatcher's work; every step is safe to do again."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from dagster import DagsterError
 
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
@@ -67,7 +72,8 @@ class Planner:
                     pending.cancel_pending_run(connection, run_id)
         for run_id, state in runs:
             if state != "PENDING":
-                self._door.cancel(run_id)
+                with tolerated(run_id):
+                    self._door.cancel(run_id)
 
     def _reap(self) -> None:
         """Runs of a dead worker start again; what has died too often is reported as failed."""
@@ -77,7 +83,8 @@ class Planner:
         for worker in suspects:
             self._bury(worker)
         for run in untold:
-            self._tell(run)
+            with tolerated(run.run_id):
+                self._tell(run)
 
     def _bury(self, worker: WorkerRecord) -> None:
         """Queue the runs of a dead worker again. One that was only silent may come back."""
@@ -104,3 +111,12 @@ class Planner:
         with self._database.transaction() as connection:
             plans.record_error(connection, run.run_id, reason)
         self._door.fail(run.run_id, reason)
+
+
+@contextmanager
+def tolerated(run_id: UUID) -> Iterator[None]:
+    """Leave a run alone that this Dagster cannot read, such as one in a state of a newer one."""
+    try:
+        yield
+    except (ValueError, DagsterError) as error:
+        print(f"run {run_id} is left as it is: {error}", flush=True)

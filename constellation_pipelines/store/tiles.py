@@ -30,7 +30,8 @@ create temporary table if not exists staged_tiles (
 
 COPY = f"copy staged_tiles ({COLUMNS}) from stdin"
 
-# A valid tile of another run is replaced only by a valid one: a failure never hides a result.
+# A valid tile of another run is replaced only by a valid one: a failure never hides a result. With
+# `replace` off it stays even then, unless that run has ended without completing.
 UPSERT = """
 insert into constellation.tiles as t
   (scene_id, model_id, run_id, job_id, id, digest, row_off_px, col_off_px, height_px, width_px,
@@ -47,7 +48,11 @@ on conflict (digest) do update
        confidence = excluded.confidence, valid_fraction = excluded.valid_fraction,
        gsd_mismatch = excluded.gsd_mismatch, read_ms = excluded.read_ms,
        infer_ms = excluded.infer_ms, error = excluded.error, created_at = clock_timestamp()
- where excluded.state = 'COMPLETED' or t.state = 'FAILED'
+ where t.state = 'FAILED'
+    or (excluded.state = 'COMPLETED'
+        and (%(replace)s or t.run_id = excluded.run_id
+             or exists (select 1 from constellation.runs o
+                         where o.id = t.run_id and o.state in ('FAILED', 'CANCELLED'))))
 """
 
 COUNT = """
@@ -127,7 +132,7 @@ def rehearse(connection: Connection, run_id: UUID) -> None:
 
     The connection then has its staging table, and its server process has seen all it must look up.
     """
-    args = {"run_id": run_id}
+    args = {"run_id": run_id, "replace": False}
     valid(connection, [""], run_id)
     connection.execute(STAGE)
     with connection.cursor().copy(COPY):
@@ -136,12 +141,15 @@ def rehearse(connection: Connection, run_id: UUID) -> None:
         connection.execute(statement, args)
 
 
-def commit(connection: Connection, lease: queue.Lease, rows: Iterable[TileRow]) -> Progress:
+def commit(
+    connection: Connection, lease: queue.Lease, rows: Iterable[TileRow], *, replace: bool = True
+) -> Progress:
     """Write tiles, counts and events together, or nothing: LeaseLost when the lease has passed on.
 
-    Writing the same tile twice leaves one row.
+    Writing the same tile twice leaves one row. `replace` takes the rows of other runs over, else
+    what another run has committed meanwhile stays that run's.
     """
-    args = {"run_id": lease.run_id}
+    args = {"run_id": lease.run_id, "replace": replace}
     lock_job(connection, lease.run_id)
     queue.guard(connection, lease)
     connection.execute(STAGE)

@@ -19,7 +19,9 @@ from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.orphans import mark_children
 from constellation_pipelines.worker.scratch import scratch_folder
-from constellation_pipelines.worker.supervisor import Supervisor, ZygoteGone
+from constellation_pipelines.worker.stamp import stamp
+from constellation_pipelines.worker.supervisor import Supervisor
+from constellation_pipelines.worker.zygotes import Handle, Zygotes
 
 # Libraries the zygote loads start threads of their own, and a fork needs a parent without any.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -48,7 +50,7 @@ def run(settings: Settings) -> None:
             mark_children(worker_id)
             engines.tick()  # they load while the zygote warms up
             try:
-                serve(settings.definitions, database, worker_id, engines, stop)
+                serve(settings, database, worker_id, engines, stop)
             finally:
                 engines.stop()
                 with database.transaction() as connection:
@@ -58,28 +60,32 @@ def run(settings: Settings) -> None:
 
 
 def serve(
-    definitions: str,
+    settings: Settings,
     database: Database,
     worker_id: UUID,
     engines: Engines,
     stop: threading.Event,
 ) -> None:
-    """Run the supervisor on a warm zygote."""
+    """Run the supervisor on warm zygotes."""
+
+    def now() -> str:
+        return stamp(settings.definitions, settings.models_dir)
+
+    zygotes = Zygotes(lambda stamp: start_zygote(settings.definitions, stamp), now)
+    supervisor = Supervisor(database, worker_id, engines, zygotes)
+    try:
+        supervisor.serve(stop)
+    finally:
+        zygotes.stop()  # their children end with them
+        supervisor.hand_back()
+
+
+def start_zygote(definitions: str, stamp: str) -> Handle:
+    """Start a zygote process; it says when it is warm."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "constellation_pipelines.worker.zygote"]
     command += ["--channel", str(theirs.fileno()), "--definitions", definitions]
     environment = {**os.environ, **ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
     child = process.spawn(command, env=environment, pass_fds=[theirs.fileno()])
     theirs.close()
-    channel = Channel(ours)
-    supervisor = Supervisor(database, worker_id, engines, channel)
-    try:
-        if not channel.receive():
-            raise ServiceUnavailable("the zygote ended before it was warm; see the lines above")
-        print(f"zygote {child.pid} is warm", flush=True)
-        supervisor.serve(stop)
-    except ZygoteGone:
-        raise ServiceUnavailable("the zygote ended; its runs will be resumed") from None
-    finally:
-        process.stop(child)  # its children end with it
-        supervisor.hand_back()
+    return Handle(Channel(ours), lambda: process.stop(child), stamp)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -13,7 +14,8 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import queue, run_ends, workers
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.worker.engines import Engines
-from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode, run_order
+from constellation_pipelines.worker.orders import Message, RunOrder
+from constellation_pipelines.worker.zygotes import Zygotes
 
 HEARTBEAT_S = 2.0
 PATIENCE_S = 1.2  # an interrupted run that has not ended by then is killed
@@ -23,20 +25,16 @@ RECONNECT_S = 1.0
 CHANNELS = (queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL)
 
 
-class ZygoteGone(Exception):
-    """The zygote has ended; its children have ended with it."""
-
-
 class Supervisor:
     """Holds no truth of its own: what it forgets, the database still knows."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, engines: Engines, channel: Channel
+        self, database: Database, worker_id: UUID, engines: Engines, zygotes: Zygotes
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._engines = engines
-        self._channel = channel
+        self._zygotes = zygotes
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
         self._interrupted: dict[UUID, float] = {}  # run -> when, on our clock
@@ -61,23 +59,20 @@ class Supervisor:
         self._claims.clear()
 
     def _turn(self, listener: Connection) -> None:
-        ends = [listener.fileno(), self._channel.fileno()]
+        self._zygotes.tick()
+        ends: list[Any] = [listener, *self._zygotes.channels]
         readable, _, _ = select.select(ends, [], [], self._pause_s())
-        if self._channel.fileno() in readable:
-            messages = self._channel.receive()
-            if not messages:
-                raise ZygoteGone
-            self._inbox.extend(messages)
+        self._inbox.extend(self._zygotes.hear(readable))
         while self._inbox:  # a message is dropped only once it has been handled
             self._hear(self._inbox[0])
             self._inbox.popleft()
         for note in self._database.notifications(listener):
             if note.channel == queue.INTERRUPT_CHANNEL:
                 self._interrupt(UUID(note.payload))
+        self._claim()
         self._insist()
         self._tend_engines()
         self._beat()
-        self._claim()
 
     def _pause_s(self) -> float:
         """How long to wait for news: no longer than the next interrupted run has left."""
@@ -94,13 +89,13 @@ class Supervisor:
             self._ended(UUID(message["exited"]), message["code"])
 
     def _claim(self) -> None:
-        while True:
+        while self._zygotes.is_warm:
             with self._database.transaction() as connection:
                 claim = queue.claim(connection, self._worker_id)
             if claim is None:
                 return
             self._claims[claim.lease.run_id] = claim
-            self._channel.send(run_order(self._order_of(claim)))
+            self._zygotes.run(self._order_of(claim))
 
     def _order_of(self, claim: queue.Claim) -> RunOrder:
         sockets = self._engines.sockets
@@ -110,7 +105,14 @@ class Supervisor:
             fence=claim.lease.fence,
             attempt=claim.attempt,
             sockets={uuid: sockets[uuid] for uuid in claim.devices},
+            resumed_after=self._reason_of(claim) if claim.resume else None,
         )
+
+    def _reason_of(self, claim: queue.Claim) -> str:
+        """Why a run goes on in a new process, for the operator."""
+        with self._database.transaction() as connection:
+            found = run_ends.last_fault(connection, claim.lease.run_id)
+        return found or "Its worker stopped in good order and gave it back."
 
     def _ended(self, run_id: UUID, code: int) -> None:
         """A run process is gone: done, or dead before it could say how it ended.
@@ -130,7 +132,7 @@ class Supervisor:
     def _interrupt(self, run_id: UUID) -> None:
         if run_id in self._claims and run_id not in self._interrupted:
             self._interrupted[run_id] = time.monotonic()
-            self._channel.send(encode({"interrupt": str(run_id)}))
+            self._zygotes.interrupt(str(run_id))
 
     def _tend_engines(self) -> None:
         for uuid, ready in self._engines.tick():
@@ -158,7 +160,7 @@ class Supervisor:
         """
         for run_id, claim in self._claims.items():
             if claim.lease.fence not in fences:
-                self._channel.send(encode({"kill": str(run_id)}))
+                self._zygotes.kill(str(run_id))
 
     def _give_back(self, held: Iterable[queue.Lease]) -> None:
         """Queue runs again whose claim was committed just as the connection was lost."""
@@ -174,7 +176,7 @@ class Supervisor:
         for run_id, interrupted_at in self._interrupted.items():
             if now - interrupted_at > PATIENCE_S:
                 self._interrupted[run_id] = now
-                self._channel.send(encode({"kill": str(run_id)}))
+                self._zygotes.kill(str(run_id))
 
 
 def give_back(connection: Connection, lease: queue.Lease) -> None:

@@ -24,6 +24,7 @@ from constellation_pipelines.worker.process import die_with_parent
 from constellation_pipelines.worker.spare import Spare
 
 SPARES = 2  # one for the next run, one for the run that comes while another spare warms up
+DEAD_SPARE_S = 2.0  # what ended a spare may end the next one too
 REFILL_S = 0.3  # a new spare warms up once the run that took the last one is under way
 
 # All that a run imports up to its first tile and after it, save DuckDB, which starts a thread.
@@ -207,7 +208,9 @@ class Zygote:
             pid = ended.si_pid
             end_group(pid)
             _, status = os.waitpid(pid, 0)
-            self._spares = [spare for spare in self._spares if spare.pid != pid]
+            if any(spare.pid == pid for spare in self._spares):
+                self._spares = [spare for spare in self._spares if spare.pid != pid]
+                self._refill_at = time.monotonic() + DEAD_SPARE_S
             run_id, code = self._children.pop(pid, None), os.waitstatus_to_exitcode(status)
             if run_id is not None:
                 self._channel.send(encode({"exited": run_id, "code": code}))

@@ -59,7 +59,10 @@ def submit(database: Database, model: str = MODEL, **params: object) -> UUID:
         new_scene(database),
         new_model(database),
     )
-    database.execute("update constellation.models set name = %s where id = %s", (model, model_id))
+    database.execute(
+        "update constellation.models set name = %s, version = id::text where id = %s",
+        (model, model_id),
+    )
     database.execute(
         "insert into constellation.jobs (id, name, params, state, origin, submitted_by, priority) "
         "values (%s, 'job', '{\"reuse\": false}', 'PENDING', 'api', 'ann', 3)",
@@ -150,6 +153,20 @@ def test_a_cancelled_job_takes_its_queued_run_along(planner: Planner, database: 
     database.execute("update constellation.jobs set cancel_requested_at = now()")
     planner.turn()
     assert states(database, run_id)[:2] == ("CANCELLED", "CANCELLED")
+
+
+def test_a_run_in_a_state_of_a_newer_dagster_holds_up_no_other(
+    planner: Planner, database: Database
+) -> None:
+    unknown, known = submit(database), submit(database)
+    planner.turn()
+    database.execute(
+        "update dagster.runs set status = 'HIBERNATING' where run_id = %s", (str(unknown),)
+    )
+    database.execute("update constellation.jobs set cancel_requested_at = now()")
+    planner.turn()
+    assert states(database, unknown)[0] == "QUEUED"
+    assert states(database, known)[0] == "CANCELLED"
 
 
 def test_a_job_cancelled_before_its_run_was_made_never_reaches_dagster(

@@ -81,7 +81,8 @@ def test_a_dead_worker_is_buried_by_the_next_one(
     dead = worker_of(database, identity_in_life(process))
     run_id = run(database)
     held = claimed(database, dead)
-    process.kill()  # not reaped: a zombie is dead enough
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # not reaped: a zombie is dead enough
     worker_id = enter(database, "host", DEVICES)
     assert live_leases(database) == 0
     with database.transaction() as connection:
@@ -149,6 +150,7 @@ def test_what_a_dead_worker_left_running_is_ended(
         left.stdout.readline()
         assert [found.pid for found in marked(dead)] == [left.pid]
         process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         enter(database, "host", DEVICES)
         assert left.wait(60) == -9
     finally:

@@ -21,6 +21,7 @@ from constellation_pipelines.worker import supervisor as module
 from constellation_pipelines.worker.engines import Engines
 from constellation_pipelines.worker.orders import Channel, encode
 from constellation_pipelines.worker.supervisor import Supervisor
+from constellation_pipelines.worker.zygotes import Handle, Zygotes
 from tests.conftest import PostgresServer
 from tests.store.test_queue import claim, device, run, worker
 
@@ -43,12 +44,14 @@ class Desk:
         self.channel = Channel(ours)
         self._theirs = theirs
         engines = NoEngines([device(0)], Path("/nowhere"), [])
-        self.supervisor = Supervisor(database, worker_id, engines, Channel(theirs))
+        zygotes = Zygotes(lambda stamp: Handle(Channel(theirs), lambda: None, stamp), lambda: "")
+        self.supervisor = Supervisor(database, worker_id, engines, zygotes)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.supervisor.serve, args=(self.stop,))
 
     def __enter__(self) -> "Desk":
         self.thread.start()
+        self.tell(ready=1)
         return self
 
     def __exit__(self, *_: object) -> None:
