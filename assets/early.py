@@ -11,9 +11,9 @@ from uuid import UUID
 
 from dagster import DagsterRun
 
+from assets.begun import BegunRun, Tools
 from assets.plan import digests_of
 from assets.predictions import PredictionConfig, begin_work, begun
-from assets.work import Tools, Work
 from constellation_pipelines.domain import names
 from constellation_pipelines.domain.errors import LeaseLost, NotFound
 from constellation_pipelines.geo.place import Places
@@ -82,7 +82,7 @@ def config_of(run: DagsterRun, model: str) -> PredictionConfig:
     return PredictionConfig(**ops.get(names.predictions_op(model), {}).get("config", {}))
 
 
-def look_ahead(work: Work) -> None:
+def look_ahead(work: BegunRun) -> None:
     """Work out where the first tiles lie; a plan that failed is the step's to tell."""
     try:
         plan = work.plan()

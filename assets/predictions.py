@@ -11,11 +11,13 @@ import dagster as dg
 from pydantic import Field
 
 from assets import adoption, checks, outputs, reuse
+from assets.begun import BegunRun, Log, Tools, leave
+from assets.committer import Committer
+from assets.crew import Hand
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
-from assets.predicting import Committer, predict
-from assets.work import Log, Tools, Work, leave
+from assets.predicting import Prediction
 from constellation_pipelines.domain.errors import (
     ConstellationError,
     LeaseLost,
@@ -24,7 +26,7 @@ from constellation_pipelines.domain.errors import (
 )
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
-from constellation_pipelines.store import plans, queue, tiles
+from constellation_pipelines.store import plans, profiles, queue, tile_attempts, tiles
 from constellation_pipelines.store.database import Database
 from resources.database import DatabaseResource
 from resources.engines import EnginesResource
@@ -32,7 +34,7 @@ from resources.lake import LakeResource
 
 REPORT_S = 2.0
 
-begun: dict[UUID, Work] = {}  # runs of this process that began before their step
+begun: dict[UUID, BegunRun] = {}  # runs of this process that began before their step
 
 
 class PredictionConfig(dg.Config):
@@ -137,8 +139,8 @@ def describe(plan: Plan) -> str:
 
 def begin_work(
     tools: Tools, run_id: UUID, scene_key: str, model_name: str, options: Options
-) -> Work:
-    """Plan a run under its lease and begin to run its tiles. Raises nothing: see `Work.plan`."""
+) -> BegunRun:
+    """Plan a run under its lease and begin to run its tiles. Raises nothing."""
 
     def plan() -> Plan:
         lease = tools.engines.lease(run_id)
@@ -158,7 +160,7 @@ def begin_work(
     def carry(plan: Plan, log: Log) -> dict[str, Any]:
         return run_tiles(log, tools.database, tools.engines, plan, tools.engines.lease(run_id))
 
-    return Work(tools, plan, carry)
+    return BegunRun(tools, plan, carry)
 
 
 def run_tiles(
@@ -168,19 +170,42 @@ def run_tiles(
     plan: Plan,
     lease: queue.Lease,
 ) -> dict[str, Any]:
-    """Run the missing tiles on the leased device; return what is to be said of it."""
-    started_at = time.monotonic()
-    hello: dict[str, Any] = {}
+    """Run the missing tiles on the leased devices; return what is to be said of them."""
+    hands: list[Hand] = []
     if plan.todo:
-        client = engines.client()
-        hello = client.hello()
-        committer = Committer(database, lease, plan)
+        clients = engines.clients()
+        model = plan.model
+        with database.transaction() as connection:
+            devices = profiles.of_devices(
+                connection, list(clients), model.digest, model.card.chip_px
+            )
+            known = tile_attempts.of_run(connection, plan.run_id)
+        hands = [Hand(one, clients[one.uuid], one.profile.safe_batch) for one in devices]
         plan.files.work.parent.mkdir(parents=True, exist_ok=True)
-        predict(client, committer, plan.files.work, reporter(log), log.warning)
+        prediction = Prediction(Committer(database, lease, plan), hands, reporter(log), log.warning)
+        prediction.run(plan.files.work, known)
+    return device_facts(hands)
+
+
+def device_facts(hands: list[Hand]) -> dict[str, Any]:
+    """What is kept of the devices. Memory of a simulated one is declared, not measured."""
+    measured = [hand.mem_mb for hand in hands if hand.mem_mb is not None]
     return {
-        "device": hello.get("device"),
-        "simulated": hello.get("simulated"),
-        "device_s": round(time.monotonic() - started_at, 3),
+        "device": hands[0].device.uuid if hands else None,
+        "simulated": any(hand.device.simulated for hand in hands) if hands else None,
+        "device_s": round(sum(hand.device_s for hand in hands), 3),
+        "mem_mb": max(measured, default=None),
+        "devices": [
+            {
+                "uuid": hand.device.uuid,
+                "simulated": hand.device.simulated,
+                "tiles": hand.tiles,
+                "device_s": round(hand.device_s, 3),
+                "mem_mb": hand.mem_mb,
+                "batch": hand.batch,
+            }
+            for hand in hands
+        ],
     }
 
 

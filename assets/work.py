@@ -1,133 +1,102 @@
-"""The work of a prediction run: planned, then done in a thread of its own while Dagster reports."""
+"""A run's tiles on their way to its engines: who does which, and what has to be done again."""
 
-import os
-import queue
-import sys
+import heapq
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+import time
+from collections import deque
+from collections.abc import Iterable
 
-from assets.plan import Plan
-from constellation_pipelines.domain.errors import LeaseLost, ServiceUnavailable
-from constellation_pipelines.store.database import Database
-from resources.engines import EnginesResource
-from resources.lake import LakeResource
+from constellation_pipelines.domain.window import Window
 
+SMALLEST_PIECE = 4  # below this, opening the raster costs more than an even share saves
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a run works with. The database is open."""
-
-    database: Database
-    lake: LakeResource
-    engines: EnginesResource
-
-
-class Log(Protocol):
-    """Where a run's lines go: Dagster's log of the step, once there is one."""
-
-    def info(self, msg: str) -> None:
-        """What is as it should be."""
-
-    def warning(self, msg: str) -> None:
-        """What is not, though the run goes on."""
-
-
-class Notes:
-    """A log that keeps lines until the step's own log can take them. `first` is set by the first:
-    it comes with the first tiles, or with what went wrong before them.
-    """
-
-    def __init__(self) -> None:
-        self.first = threading.Event()
-        self._lines: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
-
-    def info(self, msg: str) -> None:
-        """Keep a line of level info."""
-        self._lines.put(("info", msg))
-        self.first.set()
-
-    def warning(self, msg: str) -> None:
-        """Keep a line of level warning."""
-        self._lines.put(("warning", msg))
-        self.first.set()
-
-    def close(self) -> None:
-        """There will be no more lines."""
-        self._lines.put(None)
-        self.first.set()
-
-    def follow(self, log: Log) -> None:
-        """Hand lines on, as they come, until there will be no more."""
-        while (line := self._lines.get()) is not None:
-            level, text = line
-            (log.warning if level == "warning" else log.info)(text)
+Piece = tuple[Window, ...]
 
 
 class Work:
-    """A plan and, behind it, the thread that carries it out.
+    """Tiles that wait, shared by one thread for each engine.
 
-    `make_plan` runs at once and in the caller's thread; what it raises is kept for `plan`. `carry`
-    does the work and returns what is to be said of the device.
+    Pieces get smaller towards the end, so that no engine works on alone for long. One engine gets
+    everything in one piece. A tile stays open until it is settled, whatever became of its piece.
     """
 
-    def __init__(
-        self,
-        tools: Tools,
-        make_plan: Callable[[], Plan],
-        carry: Callable[[Plan, Log], dict[str, Any]],
-    ) -> None:
-        self.tools = tools
-        self._plan: Plan | None = None
-        self._carry = carry
-        self._notes = Notes()
-        self._device: dict[str, Any] = {}
-        self._error: BaseException | None = None
-        try:
-            self._plan = make_plan()
-        except (LeaseLost, ServiceUnavailable) as error:
-            leave(error)
-        except Exception as error:
-            self._error = error
-            self._notes.close()
-            return
-        threading.Thread(target=self._run, name="work", daemon=True).start()
+    def __init__(self, windows: Iterable[Window], hands: int, alone: Iterable[Window] = ()) -> None:
+        """`alone` are tiles to be run one by one, each as a piece of its own."""
+        self._alone = deque(alone)
+        suspects = set(self._alone)
+        self._waiting = deque(sorted(w for w in windows if w not in suspects))
+        self._later: list[tuple[float, Window]] = []
+        self._open = {*self._waiting, *suspects}
+        self._hands = hands
+        self._stopped = False
+        self._changed = threading.Condition()
 
-    def wait_for_first_tile(self, longest_s: float) -> None:
-        """Return once the first tile is committed, the work has ended, or the time is over."""
-        self._notes.first.wait(longest_s)
+    @property
+    def done(self) -> bool:
+        """Whether every tile is settled."""
+        return not self._open
 
-    def plan(self) -> Plan:
-        """What is to be done. Raises what making the plan raised."""
-        if self._plan is None:
-            assert self._error is not None
-            raise self._error
-        return self._plan
+    @property
+    def stopped(self) -> bool:
+        """Whether the rest is not wanted any more."""
+        return self._stopped
 
-    def follow(self, log: Log) -> dict[str, Any]:
-        """Log the work until it is done; what is to be said of the device. Raises its error."""
-        self._notes.follow(log)
-        if self._error is not None:
-            raise self._error
-        return self._device
+    def take(self) -> Piece | None:
+        """The next piece; waits while others may still bring some back. None when all is done."""
+        with self._changed:
+            while not self.done and not self._stopped:
+                piece = self._next()
+                if piece:
+                    return piece
+                self._changed.wait(self._until_due())
+            return None
 
-    def _run(self) -> None:
-        try:
-            self._device = self._carry(self.plan(), self._notes)
-        except (LeaseLost, ServiceUnavailable) as error:
-            leave(error)
-        except BaseException as error:
-            self._error = error
-        finally:
-            self._notes.close()
+    def settle(self, windows: Iterable[Window]) -> None:
+        """These tiles have their result."""
+        with self._changed:
+            self._open.difference_update(windows)
+            self._changed.notify_all()
 
+    def bring_back(self, windows: Iterable[Window]) -> None:
+        """Nothing is wrong with these; their engine is gone."""
+        with self._changed:
+            self._waiting = deque(sorted({*self._waiting, *windows}))
+            self._changed.notify_all()
 
-def leave(error: LeaseLost | ServiceUnavailable) -> NoReturn:
-    """End this process without a word to Dagster: another one has the run now, or will have.
+    def run_alone(self, windows: Iterable[Window]) -> None:
+        """One of these may be what killed the engine: each is a piece of its own from now on."""
+        with self._changed:
+            self._alone.extend(windows)
+            self._changed.notify_all()
 
-    Whatever this one reported would be taken for the other's word. Its worker queues the run again
-    where it was only the database that was away.
-    """
-    print(error.message, file=sys.stderr, flush=True)
-    os._exit(os.EX_TEMPFAIL)
+    def run_later(self, windows: Iterable[Window], delay_s: float) -> None:
+        """Try these again after a pause."""
+        with self._changed:
+            for window in windows:
+                heapq.heappush(self._later, (time.monotonic() + delay_s, window))
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let everybody go home."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _next(self) -> Piece:
+        now = time.monotonic()
+        due = []
+        while self._later and self._later[0][0] <= now:
+            due.append(heapq.heappop(self._later)[1])
+        if due:
+            return tuple(due)
+        if self._waiting:
+            size = len(self._waiting)
+            if self._hands > 1:
+                size = min(size, max(SMALLEST_PIECE, size // (2 * self._hands)))
+            return tuple(self._waiting.popleft() for _ in range(size))
+        return (self._alone.popleft(),) if self._alone else ()
+
+    def _until_due(self) -> float | None:
+        if not self._later:
+            return None
+        return max(0.0, self._later[0][0] - time.monotonic())

@@ -1,11 +1,17 @@
-"""A device: one GPU, or one simulated GPU that computes on the processor."""
+"""A device: one GPU, one MIG instance of a GPU, or one simulated GPU that computes on the
+processor.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of this host as its inventory reports it. `simulated` is shown wherever it is."""
+    """A device of this host as its inventory reports it. `simulated` is shown wherever it is.
+
+    `index` is the host's own number of it, different for each; `parent_uuid` is, of a MIG
+    instance, the GPU that it is a part of.
+    """
 
     uuid: str
     index: int
@@ -13,3 +19,4 @@ class Device:
     total_mem_mb: int
     compute_capability: str | None
     simulated: bool
+    parent_uuid: str | None = None

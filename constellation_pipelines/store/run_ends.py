@@ -25,12 +25,15 @@ select r.state, q.cancel_requested, q.attempt, q.worker_id,
 """
 
 
-def settle(connection: Connection, lease: queue.Lease, code: int) -> int | None:
+def settle(
+    connection: Connection, lease: queue.Lease, code: int, *, moved: bool = False
+) -> int | None:
     """Free what a run held whose process ended with `code`; queue it again where it is not over.
 
     Returns the number of the attempt that follows, None where none does. A negative code is the
-    number of the signal that ended it. Where the lease has passed on, nothing changes. The
-    dispatcher is woken where Dagster has to be told of the end.
+    number of the signal that ended it. A run that is `moved` was ended by its worker because of its
+    device, which has been recorded, and pays no attempt. Where the lease has passed on, nothing
+    changes. The dispatcher is woken where Dagster has to be told of the end.
     """
     lock_job(connection, lease.run_id)
     row = connection.execute(FACTS, {"run_id": lease.run_id, "fence": lease.fence}).fetchone()
@@ -42,10 +45,13 @@ def settle(connection: Connection, lease: queue.Lease, code: int) -> int | None:
         queue.wake(connection, jobs.CANCEL_CHANNEL, lease.run_id)
         return None
     gave_back = code == GAVE_BACK and row["times_given_back"] < MOST_TIMES_GIVEN_BACK
-    attempt = queue.requeue(connection, lease, resume=True, spend_attempt=not gave_back)
+    free = moved or gave_back
+    attempt = queue.requeue(connection, lease, resume=True, spend_attempt=not free)
     if attempt is None:
         queue.finish(connection, lease, code)
         queue.wake(connection, jobs.CANCEL_CHANNEL, lease.run_id)
+    if moved and attempt is not None:
+        return attempt
     fault = Fault(
         FaultKind.TRANSIENT if code == GAVE_BACK else FaultKind.PROCESS,
         Decision.FAIL if attempt is None else Decision.RESUME,

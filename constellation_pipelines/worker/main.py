@@ -8,14 +8,17 @@ import threading
 from pathlib import Path
 from uuid import UUID
 
+from constellation_pipelines.domain.device import Device
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.gpu.inventory import inventory
+from constellation_pipelines.domain.simulation import SimulationFile
+from constellation_pipelines.gpu.inventory import offered, open_door
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
+from constellation_pipelines.store import devices as store_devices
 from constellation_pipelines.store import workers
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.worker import process, registration
-from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker.engines import Engines, Patience
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.orphans import mark_children
 from constellation_pipelines.worker.scratch import scratch_folder
@@ -34,7 +37,10 @@ def run(settings: Settings) -> None:
     """
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
-    devices = inventory(settings.host_name, settings.simulate_gpus)
+    door = open_door(
+        settings.host_name, settings.simulate_gpus, SimulationFile(settings.simulation_file)
+    )
+    devices = offered(door)
     if not devices:
         raise ServiceUnavailable("this host has no GPU and CONSTELLATION_SIMULATE_GPUS is 0")
     stop = threading.Event()
@@ -45,8 +51,16 @@ def run(settings: Settings) -> None:
         database = Database(settings.database_url)
         try:
             preload = [Path(model.folder) for model in discover(settings.models_dir)]
-            engines = Engines(devices, folder, preload)
+            engines = Engines(
+                devices,
+                folder,
+                preload,
+                door,
+                settings.simulation_file,
+                Patience(settings.engine_hang_s, settings.quarantine_s),
+            )
             worker_id = registration.enter(database, settings.host_name, devices)
+            keep_in_quarantine(database, engines, devices)
             mark_children(worker_id)
             engines.tick()  # they load while the zygote warms up
             try:
@@ -57,6 +71,16 @@ def run(settings: Settings) -> None:
                     workers.stop(connection, worker_id)
         finally:
             database.close()
+            door.close()
+
+
+def keep_in_quarantine(database: Database, engines: Engines, devices: list[Device]) -> None:
+    """A device that was set aside stays so until it passes a probe, whoever offers it."""
+    with database.transaction() as connection:
+        aside = store_devices.quarantined(connection)
+    for device in devices:
+        if device.uuid in aside:
+            engines.set_aside(device.uuid)
 
 
 def serve(

@@ -13,7 +13,8 @@ import psycopg
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import queue, run_ends, workers
 from constellation_pipelines.store.database import Connection, Database
-from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker import device_faults
+from constellation_pipelines.worker.engines import Change, Engines
 from constellation_pipelines.worker.orders import Message, RunOrder
 from constellation_pipelines.worker.zygotes import Zygotes
 
@@ -37,6 +38,8 @@ class Supervisor:
         self._zygotes = zygotes
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
+        self._changes: deque[Change] = deque()
+        self._moved: set[UUID] = set()  # killed because their device failed
         self._interrupted: dict[UUID, float] = {}  # run -> when, on our clock
         self._next_beat = 0.0
 
@@ -123,9 +126,11 @@ class Supervisor:
         if claim is None:
             return
         with self._database.transaction() as connection:
-            attempt = run_ends.settle(connection, claim.lease, code)
+            moved = run_id in self._moved
+            attempt = run_ends.settle(connection, claim.lease, code, moved=moved)
         self._claims.pop(run_id, None)
         self._interrupted.pop(run_id, None)
+        self._moved.discard(run_id)
         if attempt is not None:
             print(f"run {run_id} died with {code}; attempt {attempt} follows", flush=True)
 
@@ -135,10 +140,19 @@ class Supervisor:
             self._zygotes.interrupt(str(run_id))
 
     def _tend_engines(self) -> None:
-        for uuid, ready in self._engines.tick():
-            print(f"engine of {uuid} {'is ready' if ready else 'is gone'}", flush=True)
-            with self._database.transaction() as connection:
-                workers.set_ready(connection, self._worker_id, uuid, ready)
+        self._changes.extend(self._engines.tick())
+        while self._changes:  # a change is dropped only once it has been handled
+            self._device_changed(self._changes[0])
+            self._changes.popleft()
+
+    def _device_changed(self, change: Change) -> None:
+        """Keep it, and end the runs that have to move: killed, they go on elsewhere."""
+        print(f"device {change.uuid}: {change.kind} {change.message}".rstrip(), flush=True)
+        runs = [run_id for run_id, claim in self._claims.items() if change.uuid in claim.devices]
+        for run_id in device_faults.note(self._database, self._worker_id, change, runs):
+            if device_faults.moves_free(self._database, run_id):
+                self._moved.add(run_id)
+            self._zygotes.kill(str(run_id))
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:

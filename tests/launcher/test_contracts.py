@@ -28,7 +28,12 @@ from dagster._core.launcher.base import (
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import RemoteRepositoryOrigin
 from dagster._core.run_coordinator.base import RunCoordinator, SubmitRunContext
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
 from dagster._core.storage.local_compute_log_manager import (
     IO_TYPE_EXTENSION,
     LocalComputeLogManager,
@@ -187,9 +192,25 @@ def test_storages_have_an_engine_with_a_pool_that_can_be_tested(
 ) -> None:
     pool_connections(instance)
     for storage in outages.storages_of(instance):
-        assert storage._engine.pool._pre_ping is True
         with storage._engine.connect() as connection:
+            storage._engine.dialect.do_ping(connection.connection.dbapi_connection)
             assert connection.exec_driver_sql("show statement_timeout").scalar() == "1min"
+
+
+def test_the_tables_of_planned_events_have_the_columns_that_we_write() -> None:
+    assert "id" in SqlEventLogStorageTable.c
+    assert AssetCheckExecutionRecordStatus.PLANNED.value == "PLANNED"
+    written = {
+        "asset_key",
+        "check_name",
+        "partition",
+        "run_id",
+        "execution_status",
+        "evaluation_event",
+        "evaluation_event_timestamp",
+        "evaluation_event_storage_id",
+    }
+    assert written <= set(AssetCheckExecutionsTable.c.keys())
 
 
 def test_the_calls_that_a_run_makes_are_made_again_after_an_outage(
