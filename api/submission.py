@@ -98,6 +98,9 @@ def plan(database: Database, request: JobRequest) -> JobPlan:
         accept_gsd_mismatch=request.accept_gsd_mismatch,
         reuse=request.reuse,
         max_failed_tile_ratio=request.max_failed_tile_ratio,
+        mode=request.mode,
+        gpu_count=request.gpu_count,
+        gpu_mem_mb=request.gpu_mem_mb,
     )
     return plan_scenes(database, model, found, params)
 

@@ -20,7 +20,7 @@ GROUPS = {
     "models": "Look at models.",
     "jobs": "Submit and follow jobs.",
 }
-PLAIN = ("gpus",)
+PLAIN = ("gpus", "limits")
 
 
 def print_version(wanted: bool) -> None:

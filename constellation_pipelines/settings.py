@@ -57,6 +57,9 @@ class Settings(BaseSettings):
         gt=0,
         description="First pause of a device that failed, before it is probed; then it doubles.",
     )
+    device_slots: int = Field(
+        default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
+    )
     host_name: str = Field(
         default_factory=lambda: os.uname().nodename, description="Name of this host in the fleet."
     )

@@ -69,6 +69,7 @@ def test_down_of_nothing_is_no_failure(tmp_path: Path) -> None:
         ({"CONSTELLATION_API_PORT": "web"}, "error: CONSTELLATION_API_PORT: "),
         ({"CONSTELLATION_API_PORT": "70000"}, "error: CONSTELLATION_API_PORT: "),
         ({"CONSTELLATION_SIMULATE_GPUS": "-1"}, "error: CONSTELLATION_SIMULATE_GPUS: "),
+        ({"CONSTELLATION_DEVICE_SLOTS": "0"}, "error: CONSTELLATION_DEVICE_SLOTS: "),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_named(

@@ -10,12 +10,12 @@ from api import cursor as cursors
 from api import submission
 from api.deps import Account, DatabasePart
 from api.schemas.base import NO_CONTROLS, Line, Reference
-from api.schemas.job import JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
+from api.schemas.job import JobChange, JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.job import Job
 from constellation_pipelines.domain.states import JobState
-from constellation_pipelines.store import jobs, runs
+from constellation_pipelines.store import jobs, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
 
@@ -128,6 +128,14 @@ def show_job(job_id: UUID, database: DatabasePart) -> JobDetail:
         return detail(connection, jobs.find(connection, job_id))
 
 
+@router.patch("/{job_id}", summary="Change a job's priority")
+def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDetail:
+    """Give a job that is not over another priority. Its waiting runs take their new place at once;
+    what runs goes on."""
+    with database.transaction() as connection:
+        return detail(connection, jobs.set_priority(connection, job_id, change.priority))
+
+
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
 def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Cancel what has not begun at once; what runs is asked to stop."""
@@ -145,8 +153,10 @@ def retry_job(job_id: UUID, database: DatabasePart) -> JobDetail:
 
 def detail(connection: Connection, job: Job) -> JobDetail:
     """The form of a job with its runs."""
-    of_job = [RunReply.model_validate(run) for run in runs.of_job(connection, job.id)]
-    return JobDetail(**JobReply.model_validate(job).model_dump(), runs=of_job)
+    of_job = runs.of_job(connection, job.id)
+    outlooks = {} if job.state.is_final else waiting.of_runs(connection, [r.id for r in of_job])
+    replies = [RunReply.of(run, outlooks.get(run.id)) for run in of_job]
+    return JobDetail(**JobReply.model_validate(job).model_dump(), runs=replies)
 
 
 def degrees(text: str, name: str, count: int) -> list[float]:

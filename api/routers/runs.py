@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from api.deps import DatabasePart
 from api.schemas.run import RunReply
 from api.schemas.tile import TileCollection
-from constellation_pipelines.store import footprints, runs
+from constellation_pipelines.store import footprints, runs, waiting
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
@@ -23,7 +23,8 @@ class GeoJsonResponse(Response):
 def show_run(run_id: UUID, database: DatabasePart) -> RunReply:
     """One scene, one model, one Dagster run."""
     with database.transaction() as connection:
-        return RunReply.model_validate(runs.find(connection, run_id))
+        run = runs.find(connection, run_id)
+        return RunReply.of(run, waiting.of_runs(connection, [run_id]).get(run_id))
 
 
 @router.get(

@@ -42,6 +42,9 @@ class GpuReply(Reply):
     total_mem_mb: int
     compute_capability: str | None
     simulated: bool
+    slots: int = Field(description="Runs that may share it.")
+    runs: int = Field(description="Runs that do.")
+    leased_mem_mb: int = Field(description="Memory that they leased.")
     online: bool = Field(description="A live worker offers it.")
     engine_ready: bool = Field(description="Its engine answers.")
     seen_at: datetime
@@ -51,7 +54,7 @@ class GpuReply(Reply):
     health_reason: str | None
     health_at: datetime | None = Field(description="Since when its health is as it is.")
     faults: list[GpuFault] = Field(description="The latest ones, newest first.")
-    held_by: Holder | None
+    held_by: Holder | None = Field(description="Of several runs, the one that has for longest.")
 
     @classmethod
     def of(cls, device: DeviceStatus, faults: Sequence[Fault]) -> Self:

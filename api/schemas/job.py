@@ -1,7 +1,7 @@
 """Forms of jobs."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -65,6 +65,25 @@ class JobRequest(Request):
     max_failed_tile_ratio: float = Field(
         default=0.5, ge=0, le=1, description="A run fails when more of its tiles than this failed."
     )
+    mode: Literal["parallel", "serial"] = Field(
+        default="parallel", description="`serial`: the job's runs go one by one, in order."
+    )
+    gpu_count: int = Field(
+        default=1, ge=1, le=64, description="GPUs of one host that each run asks for."
+    )
+    gpu_mem_mb: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="Memory that each run needs on each GPU. What was measured for the model on "
+        "that kind of GPU goes before it; without both a run has its GPUs to itself.",
+    )
+
+
+class JobChange(Request):
+    """What can change about a job that is not over."""
+
+    priority: int = Field(ge=-100, le=100, description="Higher runs first; counts at once.")
 
 
 class JobReply(Reply):

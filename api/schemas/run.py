@@ -1,13 +1,26 @@
 """Forms of runs."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from api.schemas.base import Reply
+from constellation_pipelines.domain.job import Run
+from constellation_pipelines.domain.outlook import Outlook, Wait
 from constellation_pipelines.domain.states import RunState
+
+
+class Waiting(Reply):
+    """What a run waits for, and the outlook."""
+
+    code: Wait = Field(description="Stable and machine readable.")
+    reason: str = Field(description="The same as a sentence.")
+    place: int | None = Field(description="1 for the run that is to start first.")
+    estimated_start_at: datetime | None = Field(
+        description="From the time that tiles took so far; null where that is not known."
+    )
 
 
 class RunReply(Reply):
@@ -31,3 +44,11 @@ class RunReply(Reply):
     finished_at: datetime | None
     error: str | None
     metrics: dict[str, Any] = Field(description="Figures and places of outputs, once it has ended.")
+    waiting: Waiting | None = Field(description="Null for a run that does not wait.")
+
+    @classmethod
+    def of(cls, run: Run, outlook: Outlook | None) -> Self:
+        """The form of this run."""
+        waiting = None if outlook is None else Waiting.model_validate(outlook)
+        fields = {name: getattr(run, name) for name in cls.model_fields if name != "waiting"}
+        return cls(**fields, waiting=waiting)

@@ -43,6 +43,10 @@ class Client:
         """The reply to POST."""
         return self._call("POST", path, json=body, headers=headers)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """The reply to PATCH."""
+        return self._call("PATCH", path, json=body)
+
     def pages(self, path: str, *, most: int, **params: Any) -> Iterator[Any]:
         """Items of a list, page by page, up to `most`."""
         cursor = None

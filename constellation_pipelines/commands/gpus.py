@@ -19,13 +19,18 @@ def gpus(as_json: JsonFlag = False) -> None:
         print_json(found)
         return
     print_table(
-        ("HOST", "#", "GPU", "MEMORY MB", "SIMULATED", "STATE", "JOB", "HEALTH"),
+        (
+            *("HOST", "#", "GPU", "MEMORY MB", "LEASED MB", "RUNS"),
+            *("SIMULATED", "STATE", "JOB", "HEALTH"),
+        ),
         [
             (
                 gpu["host"],
                 gpu["index"],
                 gpu["name"],
                 gpu["total_mem_mb"],
+                gpu["leased_mem_mb"],
+                f"{gpu['runs']}/{gpu['slots']}",
                 gpu["simulated"],
                 state_of(gpu),
                 gpu["held_by"] and gpu["held_by"]["job_id"],

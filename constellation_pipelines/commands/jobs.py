@@ -44,6 +44,13 @@ def submit(
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")] = 0,
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
+    serial: Annotated[bool, typer.Option("--serial", help="Run the scenes one by one.")] = False,
+    gpus: Annotated[
+        int, typer.Option(min=1, max=64, help="GPUs of one host that each run asks for.")
+    ] = 1,
+    gpu_mem_mb: Annotated[
+        int | None, typer.Option(min=1, max=10_000_000, help="Memory it needs on each GPU.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -52,6 +59,8 @@ def submit(
 
     request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse)
     request |= {"priority": priority} | ({} if name is None else {"name": name})
+    request |= {"mode": "serial" if serial else "parallel"}
+    request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
     with connect() as client:
         job = client.post("/jobs", request, headers={"Idempotency-Key": uuid4().hex})
         if wait:
@@ -142,6 +151,18 @@ def watch(job_id: JobArgument, as_json: JsonFlag = False) -> None:
     end_as(job)
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def priority(
+    job_id: JobArgument,
+    value: Annotated[int, typer.Argument(metavar="N", min=-100, max=100)],
+    as_json: JsonFlag = False,
+) -> None:
+    """Give a job another priority, from -100 to 100; higher runs first. It counts at once."""
+    with connect() as client:
+        job = client.patch(f"/jobs/{segment(job_id)}", {"priority": value})
+    print_json(job) if as_json else typer.echo(f"{job['id']} has priority {job['priority']}")
+
+
 @app.command()
 def cancel(job_id: JobArgument, as_json: JsonFlag = False) -> None:
     """Cancel a job."""
@@ -196,6 +217,7 @@ def print_job(job: dict[str, Any]) -> None:
             "job": job["id"],
             "name": job["name"],
             "state": job["state"] + stopping(job),
+            "priority": job["priority"],
             "model": job["params"].get("model"),
             "submitted": f"{moment(job['created_at'])} by {job['submitted_by']} ({job['origin']})",
             "tiles": f"{done(job)} of {job['tiles_planned']}",
@@ -220,6 +242,26 @@ def print_job(job: dict[str, Any]) -> None:
             for run in job["runs"]
         ],
         empty="no runs yet",
+    )
+    print_waiting([run for run in job["runs"] if run["waiting"]])
+
+
+def print_waiting(runs: list[dict[str, Any]]) -> None:
+    """What each run waits for; nothing where none waits."""
+    if not runs:
+        return
+    print_table(
+        ("WAITING RUN", "PLACE", "STARTS ABOUT", "WHY IT WAITS"),
+        [
+            (
+                run["id"],
+                run["waiting"]["place"],
+                moment(run["waiting"]["estimated_start_at"]),
+                run["waiting"]["reason"],
+            )
+            for run in runs
+        ],
+        empty="",
     )
 
 

@@ -59,6 +59,12 @@ class DagsterDoor:
         except DagsterError as error:
             raise ConstellationError(f"Dagster refused the run: {error}") from error
 
+    def enqueue_again(self, run_id: UUID) -> None:
+        """Queue a run that Dagster has and the queue has not. A run that went on stays as it is."""
+        run = self._instance.get_run_by_id(str(run_id))
+        if run is not None and run.status.value in ("NOT_STARTED", "QUEUED"):
+            self._coordinator.enqueue(run)
+
     def _make(self, run: PendingRun) -> DagsterRun:
         """The Dagster run of this id, made now unless an earlier turn did."""
         made = self._instance.get_run_by_id(str(run.id))
@@ -117,8 +123,14 @@ def run_config(run: PendingRun) -> dict[str, object]:
 
 
 def run_tags(run: PendingRun) -> dict[str, str]:
-    """Tags of a run: whose it is, what it does, how urgent it is."""
-    return {
+    """Tags of a run: whose it is, what it does, how urgent it is, what it needs."""
+    wanted = {tags.GPU_COUNT: "gpu_count", tags.GPU_MEM_MB: "gpu_mem_mb"}
+    needs = {
+        tag: str(run.params[name])
+        for tag, name in wanted.items()
+        if run.params.get(name) is not None
+    }
+    return needs | {
         tags.JOB_ID: str(run.job_id),
         tags.ACCOUNT: run.submitted_by,
         tags.MODEL: f"{run.model}@{run.version}",

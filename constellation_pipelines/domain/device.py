@@ -10,7 +10,7 @@ class Device:
     """A device of this host as its inventory reports it. `simulated` is shown wherever it is.
 
     `index` is the host's own number of it, different for each; `parent_uuid` is, of a MIG
-    instance, the GPU that it is a part of.
+    instance, the GPU that it is a part of. `slots` is how many runs may share it.
     """
 
     uuid: str
@@ -20,3 +20,4 @@ class Device:
     compute_capability: str | None
     simulated: bool
     parent_uuid: str | None = None
+    slots: int = 1

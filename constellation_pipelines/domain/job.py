@@ -14,7 +14,8 @@ class JobParams:
 
     `aoi` is GeoJSON (Polygon or MultiPolygon, lon/lat) or None for whole scenes. `reuse` skips
     tiles whose result is already valid. The run fails when more than `max_failed_tile_ratio` of
-    its tiles failed.
+    its tiles failed. Runs of a job in mode `serial` go one by one, in order. Each run asks for
+    `gpu_count` devices of one host, with `gpu_mem_mb` on each; None is what was measured, else all.
     """
 
     model: str
@@ -23,6 +24,9 @@ class JobParams:
     accept_gsd_mismatch: bool = False
     reuse: bool = True
     max_failed_tile_ratio: float = 0.5
+    mode: str = "parallel"
+    gpu_count: int = 1
+    gpu_mem_mb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

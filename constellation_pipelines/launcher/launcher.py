@@ -96,6 +96,7 @@ class ConstellationRunLauncher(RunLauncher[T_DagsterInstance], ConfigurableClass
                 resume=resume,
                 priority=tags.priority(run.tags),
                 gpu_count=tags.gpu_count(run.tags),
+                mem_mb=tags.gpu_mem_mb(run.tags),
             )
 
     def launch_run(self, context: LaunchRunContext) -> None:

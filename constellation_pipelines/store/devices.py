@@ -10,7 +10,7 @@ WORKER_ALIVE_S = 15  # a worker that was silent for longer is taken for dead
 
 LIST = f"""
 select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_capability,
-       g.simulated,
+       g.simulated, g.slots, held.runs, held.leased_mem_mb,
        (w.id is not null) as online,
        (w.id is not null and g.engine_ready) as engine_ready,
        g.seen_at, g.health, g.health_reason, g.health_at,
@@ -19,7 +19,13 @@ select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_c
   left join constellation.workers w
     on w.id = g.worker_id and w.stopped_at is null
    and w.heartbeat_at > clock_timestamp() - interval '{WORKER_ALIVE_S} s'
-  left join constellation.leases l on l.gpu_id = g.id and l.released_at is null
+  left join lateral (
+    select run_id, acquired_at, expires_at from constellation.leases
+     where gpu_id = g.id and released_at is null
+     order by acquired_at, fence limit 1) l on true
+  cross join lateral (
+    select count(*) as runs, coalesce(sum(mem_mb), 0) as leased_mem_mb
+      from constellation.leases where gpu_id = g.id and released_at is null) held
   left join constellation.runs r on r.id = l.run_id
  order by g.host, g.idx, g.uuid
 """
@@ -41,8 +47,10 @@ update constellation.gpus
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """A device and who holds it. `online` means that a live worker offers it; `health` is ok or
-    quarantined, `health_reason` why, `health_at` since when.
+    """A device and who holds it: the run that has for longest, where several share it.
+
+    `online` means that a live worker offers it; `health` is ok or quarantined, `health_reason` why,
+    `health_at` since when.
     """
 
     id: UUID
@@ -53,6 +61,9 @@ class DeviceStatus:
     total_mem_mb: int
     compute_capability: str | None
     simulated: bool
+    slots: int
+    runs: int
+    leased_mem_mb: int
     online: bool
     engine_ready: bool
     seen_at: datetime

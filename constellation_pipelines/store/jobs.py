@@ -19,6 +19,7 @@ from constellation_pipelines.store.runs import NewRun
 
 SUBMITTED_CHANNEL = "constellation_jobs"
 CANCEL_CHANNEL = "constellation_cancel"
+QUEUE_CHANNEL = "constellation_queue"
 
 LOCK = "select constellation.lock_job(%(id)s)"
 SETTLE = "select constellation.settle_job(%(id)s)"
@@ -103,6 +104,15 @@ REOPEN = """
 update constellation.jobs
    set state = 'PENDING', finished_at = null, error = null, cancel_requested_at = null
  where id = %(id)s
+"""
+
+
+SET_PRIORITY = "update constellation.jobs set priority = %(priority)s where id = %(id)s"
+
+# Of runs that are held too: they may come back into the queue.
+SET_PRIORITY_OF_RUNS = """
+update constellation.run_queue set priority = %(priority)s
+ where job_id = %(id)s and state <> 'done'
 """
 
 
@@ -238,6 +248,22 @@ def retry(connection: Connection, job_id: UUID, planned: Sequence[NewRun]) -> Jo
     events.emit(connection, "job.retried", job_id, None, {"state": JobState.PENDING})
     connection.execute(SETTLE, {"id": job_id})
     connection.execute(NOTIFY, {"channel": SUBMITTED_CHANNEL, "id": job_id})
+    return find(connection, job_id)
+
+
+def set_priority(connection: Connection, job_id: UUID, priority: int) -> Job:
+    """Give a job and its waiting runs another priority, and let the workers look again.
+
+    Raises NotFound, and Conflict for a job that is over.
+    """
+    state, _ = lock(connection, job_id)
+    if state.is_final:
+        raise Conflict(f"job {job_id} is already {state}: none of its runs waits")
+    args = {"id": job_id, "priority": priority}
+    connection.execute(SET_PRIORITY, args)
+    connection.execute(SET_PRIORITY_OF_RUNS, args)
+    events.emit(connection, "job.prioritised", job_id, None, {"priority": priority})
+    connection.execute(NOTIFY, {"channel": QUEUE_CHANNEL, "id": job_id})
     return find(connection, job_id)
 
 

@@ -1,74 +1,53 @@
-"""The run queue and the leases: who runs what, on which device, until when.
+"""The run queue: who waits, who runs what, until when.
 
-One statement claims a run and its devices. Every later write of the holder names its fencing
-number, and changes nothing once the number is out of date. All times are the database's.
+`claims` chooses what starts next. Every later write of the holder names its fencing number, and
+changes nothing once the number is out of date. All times are the database's.
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
-
-from constellation_pipelines.domain.errors import LeaseLost
+from constellation_pipelines.store.claims import Claim as Claim
+from constellation_pipelines.store.claims import claim as claim
 from constellation_pipelines.store.database import Connection
+from constellation_pipelines.store.leases import LEASE_TTL_S as LEASE_TTL_S
+from constellation_pipelines.store.leases import Lease as Lease
+from constellation_pipelines.store.leases import free
+from constellation_pipelines.store.leases import guard as guard
 
 QUEUE_CHANNEL = "constellation_queue"
 INTERRUPT_CHANNEL = "constellation_interrupt"
-LEASE_TTL_S = 15
 MAX_ATTEMPTS = 3
 
+# The row repeats what the claim asks of a run, so that the claim reads one table. The job's row is
+# held until commit: a priority that changes meanwhile is either read here or finds the row there.
 ENQUEUE = """
-insert into constellation.run_queue (run_id, instance_ref, resume, priority, gpu_count)
-values (%(run_id)s, %(instance_ref)s, %(resume)s, %(priority)s, %(gpu_count)s)
+with job as (
+  select j.id, j.submitted_by, j.priority, j.origin, j.params from constellation.jobs j
+   where j.id = (select job_id from constellation.runs where id = %(run_id)s) for share
+), model as (
+  select m.digest, m.document #> '{properties,constellation:chip_px}' as chip_px
+    from constellation.models m
+   where m.id = (select model_id from constellation.runs where id = %(run_id)s)
+)
+insert into constellation.run_queue
+       (run_id, instance_ref, resume, priority, gpu_count, mem_mb, job_id, account, model_digest,
+        chip_px, serial_job_id)
+select %(run_id)s, %(instance_ref)s, %(resume)s,
+       case when job.origin = 'api' then job.priority else %(priority)s::int end,
+       %(gpu_count)s, %(mem_mb)s::int, job.id, coalesce(job.submitted_by, 'system'), model.digest,
+       case when jsonb_typeof(model.chip_px) = 'number' then model.chip_px::int end,
+       case when job.params ->> 'mode' = 'serial' then job.id end
+  from (select) run left join job on true left join model on true
 on conflict (run_id) do update
    set state = 'queued', resume = excluded.resume, cancel_requested = false, worker_id = null,
-       fence = null, pid = null, exit_code = null, finished_at = null,
+       fence = null, pid = null, exit_code = null, finished_at = null, reserved_worker_id = null,
+       not_before = null, account_slot = null, global_slot = null,
+       priority = excluded.priority, gpu_count = excluded.gpu_count, mem_mb = excluded.mem_mb,
+       model_digest = coalesce(excluded.model_digest, constellation.run_queue.model_digest),
+       chip_px = coalesce(excluded.chip_px, constellation.run_queue.chip_px),
        enqueued_at = clock_timestamp(), attempt = constellation.run_queue.attempt + 1
  where constellation.run_queue.state = 'done'
-"""
-
-# Priority first, then the account with the fewest runs on devices, then age.
-CLAIM = """
-with free as (
-  select id, uuid, idx from constellation.gpus g
-   where g.worker_id = %(worker_id)s and g.engine_ready
-     and not exists (select 1 from constellation.leases l
-                      where l.gpu_id = g.id and l.released_at is null)
-   order by idx for update skip locked
-), next_run as (
-  select q.run_id, q.gpu_count from constellation.run_queue q
-    left join constellation.runs r on r.id = q.run_id
-    left join constellation.jobs j on j.id = r.job_id
-   where q.state = 'queued' and q.gpu_count <= (select count(*) from free)
-   order by q.priority desc,
-            (select count(*) from constellation.run_queue hq
-               join constellation.runs hr on hr.id = hq.run_id
-               join constellation.jobs hj on hj.id = hr.job_id
-              where hq.state = 'leased' and hj.submitted_by = j.submitted_by),
-            q.enqueued_at
-   limit 1 for update of q skip locked
-), number as (
-  select run_id, gpu_count, nextval('constellation.fence') as fence from next_run
-), chosen as (
-  select free.id, free.uuid, free.idx from free
-   order by idx limit coalesce((select gpu_count from number), 0)
-), held as (
-  insert into constellation.leases (fence, gpu_id, worker_id, run_id, expires_at)
-  select number.fence, chosen.id, %(worker_id)s, number.run_id,
-         now() + make_interval(secs => %(ttl_s)s)
-    from number, chosen
-  returning gpu_id
-), placed as (
-  update constellation.runs
-     set gpu_id = (select id from chosen order by idx limit 1)
-   where id = (select run_id from number)
-)
-update constellation.run_queue q
-   set state = 'leased', fence = number.fence, worker_id = %(worker_id)s, pid = null,
-       leased_at = clock_timestamp(), heartbeat_at = now()
-  from number where q.run_id = number.run_id
-returning q.run_id, q.instance_ref, q.resume, q.attempt, q.fence,
-          array(select uuid from chosen order by idx) as devices
 """
 
 BEAT = """
@@ -92,15 +71,12 @@ update constellation.run_queue
 REQUEUE = """
 update constellation.run_queue
    set state = 'queued', resume = %(resume)s, worker_id = null, fence = null, pid = null,
-       attempt = attempt + %(spent)s
+       account_slot = null, global_slot = null, attempt = attempt + %(spent)s,
+       not_before = case when %(delay_s)s::float8 > 0
+                         then now() + make_interval(secs => %(delay_s)s) end
  where run_id = %(run_id)s and fence = %(fence)s and state = 'leased'
    and attempt + %(spent)s <= %(max_attempts)s and not cancel_requested
 returning attempt
-"""
-
-FREE = """
-update constellation.leases set released_at = clock_timestamp()
- where fence = %(fence)s and released_at is null
 """
 
 # Proof of death is a worker that has missed its heartbeats: its children die with it.
@@ -122,30 +98,6 @@ select q.run_id, q.exit_code, q.cancel_requested or r.state = 'CANCELLING' as ca
    and (q.worker_id is not null or q.finished_at < now() - interval '2 seconds')
 """
 
-GUARD = """
-select 1 from constellation.run_queue
- where run_id = %(run_id)s and fence = %(fence)s and state = 'leased' for share
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A run's hold on its devices, as its writers name it."""
-
-    run_id: UUID
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A run that a worker may start now. `devices` are device uuids in order of index."""
-
-    lease: Lease
-    instance_ref: str
-    resume: bool
-    attempt: int
-    devices: tuple[str, ...]
-
 
 def enqueue(
     connection: Connection,
@@ -155,8 +107,13 @@ def enqueue(
     resume: bool,
     priority: int,
     gpu_count: int,
+    mem_mb: int | None = None,
 ) -> None:
-    """Put a run into the queue and wake the workers. A run that waits or runs stays as it is."""
+    """Put a run into the queue and wake the workers. A run that waits or runs stays as it is.
+
+    A run of a job from the API has the priority of its job. `mem_mb` is what the run states that it
+    needs on each device; what was measured goes before it.
+    """
     connection.execute(
         ENQUEUE,
         {
@@ -165,6 +122,7 @@ def enqueue(
             "resume": resume,
             "priority": priority,
             "gpu_count": gpu_count,
+            "mem_mb": mem_mb,
         },
     )
     wake(connection, QUEUE_CHANNEL, run_id)
@@ -173,20 +131,6 @@ def enqueue(
 def wake(connection: Connection, channel: str, run_id: UUID) -> None:
     """Notify whoever listens, at commit."""
     connection.execute("select pg_notify(%s, %s)", (channel, str(run_id)))
-
-
-def claim(connection: Connection, worker_id: UUID) -> Claim | None:
-    """Lease the next fitting run and its devices to a worker; None when nothing fits."""
-    args = {"worker_id": worker_id, "ttl_s": LEASE_TTL_S}
-    try:
-        with connection.transaction():
-            row = connection.execute(CLAIM, args).fetchone()
-    except UniqueViolation:  # another claimant leased the device between our look and our write
-        return None
-    if row is None:
-        return None
-    lease = Lease(row["run_id"], row["fence"])
-    return Claim(lease, row["instance_ref"], row["resume"], row["attempt"], tuple(row["devices"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +160,7 @@ def finish(connection: Connection, lease: Lease, exit_code: int | None) -> bool:
     """End a lease; False when it had passed to someone else."""
     args = {"run_id": lease.run_id, "fence": lease.fence, "exit_code": exit_code}
     ours = connection.execute(FINISH, args).rowcount == 1
-    connection.execute(FREE, {"fence": lease.fence})
+    free(connection, lease)
     connection.execute(
         "update constellation.runs set exit_code = %s where id = %s and %s",
         (exit_code, lease.run_id, ours),
@@ -226,11 +170,17 @@ def finish(connection: Connection, lease: Lease, exit_code: int | None) -> bool:
 
 
 def requeue(
-    connection: Connection, lease: Lease, *, resume: bool, spend_attempt: bool = True
+    connection: Connection,
+    lease: Lease,
+    *,
+    resume: bool,
+    spend_attempt: bool = True,
+    delay_s: float = 0.0,
 ) -> int | None:
     """Queue a run again whose process has ended: the number of its attempt, None when none is left.
 
-    A run that died spends an attempt; one that was only given back does not.
+    A run that died spends an attempt; one that was only given back does not. It starts no sooner
+    than in `delay_s`.
     """
     row = connection.execute(
         REQUEUE,
@@ -240,11 +190,12 @@ def requeue(
             "resume": resume,
             "spent": int(spend_attempt),
             "max_attempts": MAX_ATTEMPTS,
+            "delay_s": delay_s,
         },
     ).fetchone()
     if row is None:
         return None
-    connection.execute(FREE, {"fence": lease.fence})
+    free(connection, lease)
     connection.execute(
         "update constellation.runs set attempt = %s where id = %s", (row["attempt"], lease.run_id)
     )
@@ -292,10 +243,3 @@ def request_interrupt(connection: Connection, run_id: UUID) -> bool:
     ).fetchone()
     wake(connection, INTERRUPT_CHANNEL, run_id)
     return row is not None
-
-
-def guard(connection: Connection, lease: Lease) -> None:
-    """Hold the lease still for this transaction. Raises LeaseLost when it has passed on."""
-    args = {"run_id": lease.run_id, "fence": lease.fence}
-    if connection.execute(GUARD, args).fetchone() is None:
-        raise LeaseLost(f"run {lease.run_id} is no longer held under fence {lease.fence}")

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -40,7 +41,7 @@ def run(settings: Settings) -> None:
     door = open_door(
         settings.host_name, settings.simulate_gpus, SimulationFile(settings.simulation_file)
     )
-    devices = offered(door)
+    devices = [replace(device, slots=settings.device_slots) for device in offered(door)]
     if not devices:
         raise ServiceUnavailable("this host has no GPU and CONSTELLATION_SIMULATE_GPUS is 0")
     stop = threading.Event()

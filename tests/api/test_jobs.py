@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.store import queue
 from tests.api.service import MODEL, WEST_M, Service, add_scene, square
 
 EVERYWHERE = square(14.9, 45.0, 15.2, 45.2)
@@ -63,6 +64,9 @@ def test_a_job_is_accepted_with_its_tile_count_and_place(http: httpx.Client, sce
         "accept_gsd_mismatch": False,
         "reuse": True,
         "max_failed_tile_ratio": 0.5,
+        "mode": "parallel",
+        "gpu_count": 1,
+        "gpu_mem_mb": None,
     }
     shown = http.get(f"/jobs/{job['id']}").json()
     (run,) = shown.pop("runs")
@@ -429,6 +433,96 @@ def test_a_retry_runs_what_did_not_complete(service: Service, http: httpx.Client
     assert (again.json()["state"], again.json()["error"]) == ("PENDING", None)
     set_runs(service, job, "COMPLETED")
     assert http.get(f"/jobs/{job}").json()["state"] == "COMPLETED"
+
+
+# ---- placement ----
+
+
+def test_a_job_says_how_its_runs_are_to_be_placed(http: httpx.Client, scene: str) -> None:
+    response = http.post("/jobs", json=body(scene, mode="serial", gpu_count=2, gpu_mem_mb=8000))
+    assert response.status_code == 202
+    params = response.json()["params"]
+    assert (params["mode"], params["gpu_count"], params["gpu_mem_mb"]) == ("serial", 2, 8000)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("mode", "random"),
+        ("gpu_count", 0),
+        ("gpu_count", 65),
+        ("gpu_count", "two"),
+        ("gpu_mem_mb", 0),
+        ("gpu_mem_mb", 10**9),
+    ],
+)
+def test_a_placement_that_makes_no_sense_is_refused(
+    http: httpx.Client, scene: str, member: str, value: object
+) -> None:
+    found = problem_of(http.post("/jobs", json=body(scene, **{member: value})), 422)
+    assert found["errors"][0]["pointer"] == f"/{member}"
+
+
+def enqueue(service: Service, run_id: str) -> None:
+    """What Dagster's launcher does with a run."""
+    with service.database.transaction() as connection:
+        queue.enqueue(
+            connection,
+            run_id=UUID(run_id),
+            instance_ref="{}",
+            resume=False,
+            priority=0,
+            gpu_count=1,
+        )
+
+
+def test_a_waiting_run_says_why_it_waits(service: Service, scene: str) -> None:
+    job = submit(service.http, scene)["id"]
+    (run,) = service.http.get(f"/jobs/{job}").json()["runs"]
+    assert run["waiting"]["code"] == "pending"
+    enqueue(service, run["id"])
+    (run,) = service.http.get(f"/jobs/{job}").json()["runs"]
+    assert run["waiting"]["code"] == "no_worker"
+    assert run["waiting"]["place"] >= 1
+    assert service.http.get(f"/runs/{run['id']}").json() == run
+    set_runs(service, job, "COMPLETED")
+    with service.database.transaction() as connection:
+        queue.withdraw(connection, UUID(run["id"]))
+    assert service.http.get(f"/runs/{run['id']}").json()["waiting"] is None
+
+
+def test_a_raised_priority_counts_at_once(service: Service, scene: str) -> None:
+    first, second = (submit(service.http, scene)["id"] for _ in range(2))
+    runs = {}
+    for job in (first, second):
+        (run,) = service.http.get(f"/jobs/{job}").json()["runs"]
+        runs[job] = run["id"]
+        enqueue(service, run["id"])
+    with service.database.listen("constellation_queue") as listener:
+        changed = service.http.patch(f"/jobs/{second}", json={"priority": 9})
+        assert changed.status_code == 200, changed.text
+        assert next(listener.notifies(timeout=60)).payload == second
+    assert changed.json()["priority"] == 9
+    assert changed.json()["runs"][0]["waiting"]["place"] == 1
+    again = service.http.patch(f"/jobs/{first}", json={"priority": 10}).json()
+    assert again["runs"][0]["waiting"]["place"] == 1
+    for run_id in runs.values():
+        with service.database.transaction() as connection:
+            queue.withdraw(connection, UUID(run_id))
+
+
+def test_the_priority_of_a_job_that_is_over_does_not_change(service: Service, scene: str) -> None:
+    job = submit(service.http, scene)["id"]
+    set_runs(service, job, "COMPLETED")
+    found = problem_of(service.http.patch(f"/jobs/{job}", json={"priority": 1}), 409)
+    assert found["detail"] == f"job {job} is already COMPLETED: none of its runs waits"
+
+
+@pytest.mark.parametrize("change", [{}, {"priority": 101}, {"priority": 0, "name": "x"}, []])
+def test_a_change_that_makes_no_sense_is_refused(
+    http: httpx.Client, scene: str, change: object
+) -> None:
+    problem_of(http.patch(f"/jobs/{submit(http, scene)['id']}", json=change), 422)
 
 
 @pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/cancel", "/jobs/{}/retry", "/runs/{}"])

@@ -231,6 +231,82 @@ def test_watching_ends_with_the_job_and_tells_how_by_the_exit_code(
     assert ("no luck" in err) == (state == "FAILED")
 
 
+def test_a_job_says_how_it_is_to_be_placed(constellation: Command, scene: str) -> None:
+    job = submitted(constellation, scene, "--serial", "--gpus", "2", "--gpu-mem-mb", "8000")
+    params = job["params"]
+    assert (params["mode"], params["gpu_count"], params["gpu_mem_mb"]) == ("serial", 2, 8000)
+
+
+def test_a_job_tells_why_its_runs_wait(constellation: Command, scene: str) -> None:
+    job = submitted(constellation, scene)
+    _, out, _ = constellation("jobs", "show", job["id"])
+    assert "WHY IT WAITS" in out
+    assert "it has not been handed to Dagster yet" in out
+
+
+@pytest.mark.parametrize("value", ["7", "-7"])
+def test_the_priority_of_a_job_can_change(constellation: Command, scene: str, value: str) -> None:
+    job = submitted(constellation, scene)
+    code, out, err = constellation("jobs", "priority", job["id"], value)
+    assert (code, out, err) == (0, f"{job['id']} has priority {value}\n", "")
+    assert as_json(constellation("jobs", "show", job["id"], "--json"))["priority"] == int(value)
+
+
+def test_the_priority_of_a_job_that_is_over_cannot(
+    service: Service, constellation: Command, scene: str
+) -> None:
+    job = submitted(constellation, scene)
+    end(service, job["id"], "COMPLETED")
+    code, _, err = constellation("jobs", "priority", job["id"], "1")
+    assert code == 1
+    assert err == f"error: job {job['id']} is already COMPLETED: none of its runs waits\n"
+
+
+# ---- limits ----
+
+
+@pytest.fixture
+def limits(
+    service: Service, monkeypatch: pytest.MonkeyPatch, constellation: Command
+) -> Iterator[Command]:
+    """`constellation limits`, which talks to the database; there are none afterwards."""
+    monkeypatch.setenv("CONSTELLATION_DATABASE_URL", service.database.url)
+    yield lambda *arguments: constellation("limits", *arguments)
+    assert constellation("limits", "--running-runs", "none", "--per-account", "none")[0] == 0
+    service.database.execute("delete from constellation.accounts")
+
+
+def test_there_are_no_limits_at_first(limits: Command) -> None:
+    assert as_json(limits("--json")) == {"running_runs": None, "per_account": None, "accounts": {}}
+    assert limits()[1].count("no limit") == 2
+
+
+def test_limits_are_set_and_lifted(limits: Command) -> None:
+    set_to = as_json(limits("--running-runs", "8", "--per-account", "2", "--json"))
+    assert set_to == {"running_runs": 8, "per_account": 2, "accounts": {}}
+    of_ann = as_json(limits("--account", "ann", "--running-runs", "4", "--json"))
+    assert of_ann == {"running_runs": 8, "per_account": 2, "accounts": {"ann": 4}}
+    assert "account ann" in limits()[1]
+    as_json(limits("--account", "ann", "--running-runs", "none", "--json"))
+    lifted = as_json(limits("--running-runs", "none", "--json"))
+    assert lifted == {"running_runs": None, "per_account": 2, "accounts": {}}
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "", "10000000", "\u0663"])
+def test_a_limit_that_is_no_number_is_refused(limits: Command, text: str) -> None:
+    code, _, err = limits("--per-account", text)
+    assert code == 1
+    assert err.startswith(f"error: --per-account is {text!r}; it must be 1 to ")
+
+
+def test_an_account_without_a_limit_is_refused(limits: Command) -> None:
+    code, _, err = limits("--account", "ann")
+    assert (code, err) == (
+        1,
+        "error: --account needs --running-runs N, or none for the limit of each\n",
+    )
+
+
 @pytest.mark.parametrize(
     "job_id", ["5", "../scenes", "' or 1=1", "00000000-0000-0000-0000-000000000000"]
 )

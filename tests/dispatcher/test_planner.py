@@ -6,6 +6,7 @@ from uuid import UUID
 
 import dagster as dg
 import pytest
+from psycopg.types.json import Jsonb
 
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
@@ -16,6 +17,7 @@ from constellation_pipelines.store import queue, run_ends
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.worker.identity import identity_of
 from tests.launcher.conftest import instance as instance
+from tests.launcher.test_launcher import make
 from tests.store.test_queue import claim, claimed, silence, worker
 from tests.store.test_tiles import new_model, new_scene
 
@@ -100,6 +102,29 @@ def test_a_pending_run_becomes_a_dagster_run_of_the_same_id(
     assert states(database, run_id) == ("QUEUED", "PENDING", None)
 
 
+def test_what_a_job_asks_for_reaches_the_queue(planner: Planner, database: Database) -> None:
+    run_id = submit(database)
+    asked = Jsonb({"gpu_count": 2, "gpu_mem_mb": 800, "mode": "serial"})
+    database.execute("update constellation.jobs set params = params || %s", (asked,))
+    planner.turn()
+    row = database.fetch_one(
+        "select q.gpu_count, q.mem_mb, q.account, q.priority, q.model_digest, "
+        "q.serial_job_id = r.job_id as serial, q.job_id = r.job_id as of_job "
+        "from constellation.run_queue q join constellation.runs r on r.id = q.run_id "
+        "where q.run_id = %s",
+        (run_id,),
+    )
+    assert row == {
+        "gpu_count": 2,
+        "mem_mb": 800,
+        "account": "ann",
+        "priority": 3,
+        "model_digest": "d",
+        "serial": True,
+        "of_job": True,
+    }
+
+
 def test_the_scene_is_a_partition_before_its_run_is_made(
     planner: Planner, database: Database, instance: dg.DagsterInstance
 ) -> None:
@@ -122,18 +147,28 @@ def test_a_second_turn_changes_nothing(
     assert len(database.fetch_all("select * from constellation.run_queue")) == 1
 
 
+@pytest.mark.parametrize("status", ["NOT_STARTED", "QUEUED"])
 def test_a_dispatcher_that_died_between_making_and_queueing_goes_on(
-    planner: Planner, door: DagsterDoor, database: Database, instance: dg.DagsterInstance
+    planner: Planner, database: Database, instance: dg.DagsterInstance, status: str
 ) -> None:
     run_id = submit(database)
     planner.turn()
-    # As if it had died before the queue row was written.
+    # As if it had died, or lost the database, before the queue row was written.
     database.execute("delete from constellation.run_queue")
-    database.execute("update dagster.runs set status = 'NOT_STARTED'")
-    database.execute("update constellation.runs set state = 'PENDING'")
+    database.execute("update dagster.runs set status = %s", (status,))
+    database.execute("update constellation.runs set created_at = now() - interval '1 minute'")
     planner.turn()
     assert instance.get_runs_count() == 1
     assert claimed(database, worker(database)).lease.run_id == run_id
+
+
+def test_a_run_that_dagster_has_made_but_not_submitted_is_let_be(
+    planner: Planner, database: Database, instance: dg.DagsterInstance
+) -> None:
+    make(instance)
+    database.execute("update constellation.runs set created_at = now() - interval '1 minute'")
+    planner.turn()
+    assert database.fetch_all("select * from constellation.run_queue") == []
 
 
 def test_a_model_without_a_dagster_job_fails_the_run_with_the_reason(

@@ -184,6 +184,19 @@ def test_a_device_count_is_a_small_whole_number(bad: str) -> None:
         tags.gpu_count({tags.GPU_COUNT: bad})
 
 
+@pytest.mark.parametrize("bad", ["many", "0", "-1", "1e4", "99999999"])
+def test_stated_memory_is_a_whole_number_of_megabytes(bad: str) -> None:
+    with pytest.raises(InvalidInput, match="constellation/gpu_mem_mb"):
+        tags.check({tags.GPU_MEM_MB: bad})
+
+
+def test_stated_memory_reaches_the_queue(instance: dg.DagsterInstance, database: Database) -> None:
+    submit(instance, make(instance, gpu_mem_mb="8000"))
+    submit(instance, make(instance))
+    rows = database.fetch_all("select mem_mb from constellation.run_queue order by mem_mb")
+    assert [row["mem_mb"] for row in rows] == [8000, None]
+
+
 def test_a_hostile_job_tag_makes_a_job_of_its_own(
     instance: dg.DagsterInstance, database: Database
 ) -> None:

@@ -29,9 +29,10 @@ def run(database: Database, account: str = "ann", priority: int = 0, gpu_count: 
     job_id, run_id = new_id(), new_id()
     with database.transaction() as connection:
         connection.execute(
-            "insert into constellation.jobs (id, name, params, state, origin, submitted_by) "
-            "values (%s, 'job', '{}', 'PENDING', 'api', %s)",
-            (job_id, account),
+            "insert into constellation.jobs "
+            "(id, name, params, state, origin, submitted_by, priority) "
+            "values (%s, 'job', '{}', 'PENDING', 'api', %s, %s)",
+            (job_id, account, priority),
         )
         connection.execute(
             "insert into constellation.runs (id, job_id, state) values (%s, %s, 'QUEUED')",

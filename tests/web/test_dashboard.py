@@ -94,6 +94,14 @@ def test_the_form_says_beforehand_what_a_job_would_do(page: Page) -> None:
     expect(form).to_contain_text("4 tiles to run")
 
 
+def test_a_waiting_run_says_why_it_waits(page: Page, service: Service) -> None:
+    job_id = work.submit(service)
+    go(page, f"/job/?id={job_id}")
+    expect(page.get_by_test_id("run")).to_contain_text(
+        "waits: it has not been handed to Dagster yet"
+    )
+
+
 def test_a_job_is_cancelled_after_a_question_and_can_then_be_retried(
     page: Page, service: Service
 ) -> None:

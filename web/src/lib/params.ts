@@ -1,5 +1,11 @@
 /** What a job was asked for, as far as its free-form parameters say. */
-export type Params = { model: string | null; scenes: string[]; acceptGsdMismatch: boolean; reuse: boolean };
+export type Params = {
+  model: string | null;
+  scenes: string[];
+  acceptGsdMismatch: boolean;
+  reuse: boolean;
+  serial: boolean;
+};
 
 export function paramsOf(params: Record<string, unknown>): Params {
   const scenes = Array.isArray(params.scenes) ? params.scenes : [];
@@ -8,5 +14,6 @@ export function paramsOf(params: Record<string, unknown>): Params {
     scenes: scenes.filter((scene) => typeof scene === "string"),
     acceptGsdMismatch: params.accept_gsd_mismatch === true,
     reuse: params.reuse !== false,
+    serial: params.mode === "serial",
   };
 }

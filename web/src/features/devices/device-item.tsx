@@ -7,7 +7,7 @@ import { Age } from "@/components/age";
 import { Badge, SimulatedBadge, type Tone } from "@/components/badge";
 import { Row, Small } from "@/components/layout";
 import type { Gpu } from "@/lib/api/types";
-import { formatMemory } from "@/lib/format";
+import { formatMemory, formatPlural } from "@/lib/format";
 import { useNow } from "@/lib/use-now";
 
 const NOW_MS = 1_000;
@@ -47,19 +47,22 @@ export function DeviceItem({ device }: { device: Gpu }) {
         {facts.join(" · ")}
       </Small>
       <Small as="div">
-        {device.held_by ? <HeldBy holder={device.held_by} nowMs={nowMs} /> : <Idle device={device} nowMs={nowMs} />}
+        {device.held_by ? <HeldBy holder={device.held_by} others={device.runs - 1} nowMs={nowMs} /> : <Idle device={device} nowMs={nowMs} />}
       </Small>
     </Item>
   );
 }
 
-function HeldBy({ holder, nowMs }: { holder: NonNullable<Gpu["held_by"]>; nowMs: number }) {
+type HeldByProps = { holder: NonNullable<Gpu["held_by"]>; others: number; nowMs: number };
+
+function HeldBy({ holder, others, nowMs }: HeldByProps) {
   const short = holder.run_id.slice(-8);
   return (
     <>
       held by{" "}
       {holder.job_id === null ? <>run {short}</> : <Link href={`/job/?id=${holder.job_id}`}>run {short}</Link>}, since{" "}
       <Age at={holder.acquired_at} nowMs={nowMs} />
+      {others > 0 && `, and by ${formatPlural(others, "other run")}`}
     </>
   );
 }

@@ -33,7 +33,7 @@ const Facts = styled.dl`
 /** What was asked, by whom and when. */
 export function JobFacts({ job }: { job: Job }) {
   const nowMs = useNow(NOW_MS);
-  const { model, scenes, acceptGsdMismatch, reuse } = paramsOf(job.params);
+  const { model, scenes, acceptGsdMismatch, reuse, serial } = paramsOf(job.params);
   return (
     <Card title="Request">
       <CardBody>
@@ -63,6 +63,7 @@ export function JobFacts({ job }: { job: Job }) {
           <dd>
             {acceptGsdMismatch ? "accepts GSD mismatch" : "refuses GSD mismatch"},{" "}
             {reuse ? "reuses valid tiles" : "computes every tile"}
+            {serial && ", one scene at a time"}
           </dd>
           <dt>Id</dt>
           <dd>

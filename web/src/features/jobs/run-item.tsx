@@ -8,7 +8,7 @@ import { Notice } from "@/components/notice";
 import { LabelledProgress } from "@/components/progress-bar";
 import { StatePill } from "@/components/state-pill";
 import type { Run } from "@/lib/api/types";
-import { formatPlural } from "@/lib/format";
+import { formatMoment, formatPlural } from "@/lib/format";
 import { metricsOf } from "@/lib/metrics";
 import { progressOf } from "@/lib/progress";
 
@@ -76,6 +76,7 @@ export function RunItem({ run, dagsterUrl, nowMs }: RunItemProps) {
           </li>
           {run.tiles_reused > 0 && <li>{formatPlural(run.tiles_reused, "tile")} reused</li>}
         </Facts>
+        {run.waiting !== null && <Waits waiting={run.waiting} />}
         {run.error !== null && <Notice tone="bad">{run.error}</Notice>}
         {run.error === null && errors.length > 0 && (
           <Notice tone="warn">
@@ -86,6 +87,16 @@ export function RunItem({ run, dagsterUrl, nowMs }: RunItemProps) {
       </Stack>
     </Item>
   );
+}
+
+/** Why it waits, after how many others, and about when it starts. */
+function Waits({ waiting }: { waiting: NonNullable<Run["waiting"]> }) {
+  const facts = [
+    `waits: ${waiting.reason}`,
+    waiting.place !== null && `place ${waiting.place} in the queue`,
+    waiting.estimated_start_at !== null && `starts about ${formatMoment(waiting.estimated_start_at)}`,
+  ].filter(Boolean);
+  return <Small as="div">{facts.join(" · ")}</Small>;
 }
 
 function Device({ run }: { run: Run }) {
