@@ -16,7 +16,7 @@ from constellation_pipelines.launcher import tags
 from constellation_pipelines.launcher.compute_logs import ConstellationComputeLogManager
 from constellation_pipelines.launcher.coordinator import ConstellationRunCoordinator
 from constellation_pipelines.launcher.launcher import ConstellationRunLauncher
-from constellation_pipelines.store import queue, run_ends
+from constellation_pipelines.store import plans, queue, run_ends
 from constellation_pipelines.store.database import Database
 from tests.store.test_queue import claimed, worker
 
@@ -89,6 +89,41 @@ def test_every_status_of_dagster_reaches_our_tables(
         *("job.submitted", "run.queued", "run.starting", "job.started"),
         *("run.started", "run.completed", "job.completed"),
     ]
+
+
+def test_a_run_that_has_begun_its_work_is_running_before_dagster_says_so(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    claimed(database, worker(database))
+    with database.transaction() as connection:
+        plans.begin(connection, UUID(run.run_id))
+        plans.begin(connection, UUID(run.run_id))
+    seen = [state(database, run.run_id)[:2]]
+    for status in ("STARTING", "STARTED", "SUCCESS"):
+        database.execute(
+            "update dagster.runs set status = %s where run_id = %s", (status, run.run_id)
+        )
+        seen.append(state(database, run.run_id)[:2])
+    assert seen == [*[("RUNNING", "RUNNING")] * 3, ("COMPLETED", "COMPLETED")]
+    events = database.fetch_all("select type from constellation.events order by id")
+    assert [event["type"] for event in events] == [
+        *("job.submitted", "run.queued", "run.started", "job.started"),
+        *("run.completed", "job.completed"),
+    ]
+
+
+def test_a_run_that_is_over_or_being_cancelled_does_not_begin(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    for status, expected in (("CANCELING", "CANCELLING"), ("CANCELED", "CANCELLED")):
+        database.execute(
+            "update dagster.runs set status = %s where run_id = %s", (status, run.run_id)
+        )
+        with database.transaction() as connection:
+            plans.begin(connection, UUID(run.run_id))
+        assert state(database, run.run_id)[0] == expected
 
 
 def test_a_status_of_a_newer_dagster_is_kept_but_changes_nothing(
