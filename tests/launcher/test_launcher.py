@@ -184,6 +184,21 @@ def test_a_run_can_be_resumed_once_it_has_ended(
     assert claimed(database, worker_id).resume is True
 
 
+def test_a_run_without_an_attempt_left_is_not_resumed(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    worker_id = worker(database)
+    for _ in range(queue.MAX_ATTEMPTS):
+        lease = claimed(database, worker_id).lease
+        with database.transaction() as connection:
+            run_ends.settle(connection, lease, -9)
+    resume = ResumeRunContext(run, workspace=None, resume_attempt_number=1)
+    instance.run_launcher.resume_run(resume)  # as Dagster's run monitoring would
+    with database.transaction() as connection:
+        assert queue.claim(connection, worker_id) is None
+
+
 def test_a_silent_worker_is_unknown_not_dead(
     instance: dg.DagsterInstance, database: Database
 ) -> None:
