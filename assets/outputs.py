@@ -11,7 +11,7 @@ from typing import Any
 from assets.plan import Plan
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.lake import predictions
-from constellation_pipelines.lake.files import whole_file
+from constellation_pipelines.lake.files import clear_drafts, whole_file
 
 CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
@@ -55,6 +55,7 @@ def write_outputs(plan: Plan, tiles: list[dict[str, Any]]) -> None:
     """Write the run's files, each whole or not at all. Safe to call again."""
     from constellation_pipelines.inference.class_raster import write_cog
 
+    clear_drafts(plan.files)
     card, scene = plan.model.card, plan.scene
     common = {
         "run_id": str(plan.run_id),

@@ -9,6 +9,7 @@ from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.geo.place import Places
 from constellation_pipelines.geo.tiling import tile_windows, windows_touching
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import models, plans, scenes, tiles
@@ -40,6 +41,9 @@ class Plan:
     digests: dict[Window, str]
     todo: tuple[Window, ...]
     reused: dict[Window, str]
+    places: Places
+    reuse: bool = True
+    retried: bool = False  # earlier runs of the same job and scene did not complete
 
     @property
     def planned(self) -> int:
@@ -74,8 +78,10 @@ def make_plan(
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)
     reused = others if options.reuse else set()
-    # Tiles of an earlier attempt count as done only while their pixels are still there.
-    done = reused | (own if files.work.exists() or files.raster.exists() else set())
+    # Tiles of an earlier attempt count as done only while their pixels are still there: in the
+    # working raster, or in one that is whole.
+    whole = files.raster.exists() and len(own | reused) == len(digests)
+    done = reused | (own if files.work.exists() or whole else set())
     plans.bind(
         connection,
         run_id,
@@ -87,7 +93,20 @@ def make_plan(
     )
     kept = {window: digest for window, digest in digests.items() if digest in reused}
     todo = tuple(window for window, digest in digests.items() if digest not in done)
-    return Plan(run_id, request.job_id, scene, model, fitted, files, digests, todo, kept)
+    return Plan(
+        run_id,
+        request.job_id,
+        scene,
+        model,
+        fitted,
+        files,
+        digests,
+        todo,
+        kept,
+        Places(scene.grid),
+        reuse=options.reuse,
+        retried=request.retried,
+    )
 
 
 def digests_of(scene: Scene, model: Model, aoi: dict[str, object] | None) -> dict[Window, str]:

@@ -1,10 +1,8 @@
 """Tile predictions: one asset per model, one partition per scene."""
 
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,21 +10,31 @@ from uuid import UUID
 import dagster as dg
 from pydantic import Field
 
-from assets import checks, outputs, reuse
+from assets import adoption, checks, outputs, reuse
+from assets.begun import BegunRun, Log, Tools, leave
+from assets.committer import Committer
+from assets.crew import Hand
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
 from assets.plan import Options, Plan, make_plan
-from assets.predicting import Committer, predict
-from constellation_pipelines.domain.errors import ConstellationError, LeaseLost, RunFailed
+from assets.predicting import Prediction
+from constellation_pipelines.domain.errors import (
+    ConstellationError,
+    LeaseLost,
+    RunFailed,
+    ServiceUnavailable,
+)
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
-from constellation_pipelines.store import plans, queue, tiles
+from constellation_pipelines.store import plans, profiles, queue, tile_attempts, tiles
 from constellation_pipelines.store.database import Database
 from resources.database import DatabaseResource
 from resources.engines import EnginesResource
 from resources.lake import LakeResource
 
 REPORT_S = 2.0
+
+begun: dict[UUID, BegunRun] = {}  # runs of this process that began before their step
 
 
 class PredictionConfig(dg.Config):
@@ -67,22 +75,22 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
         engines: EnginesResource,
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
         run_id = UUID(context.run.run_id)
-        with database.open() as opened, recorded(opened, run_id):
-            lease = engines.lease(run_id)
-            with opened.transaction() as connection:
-                queue.guard(connection, lease)
-                plan = make_plan(
-                    connection,
-                    run_id,
-                    scene_key=context.partition_key,
-                    model_name=card.name,
-                    options=config.options(),
-                    lake=lake,
-                )
+        with ExitStack() as stack:
+            work = begun.pop(run_id, None)
+            if work is None:
+                tools = Tools(stack.enter_context(database.open()), lake, engines)
+                scene_key = context.partition_key
+                work = begin_work(tools, run_id, scene_key, card.name, config.options())
+            opened, lease = work.tools.database, work.tools.engines.lease(run_id)
+            stack.enter_context(recorded(opened, run_id))
+            plan = work.plan()
             context.log.info(describe(plan))
-            with working_raster(plan.files.work):
-                device = run_tiles(context.log, opened, engines, plan, lease)
+            with held(opened, lease):
+                device = work.follow(context.log)
                 result = conclude(opened, plan, config.options(), device, lease)
+            plan.files.work.unlink(missing_ok=True)  # a run that fails keeps it, for its retry
+            if plan.retried:
+                adoption.forget_earlier(opened, lease, plan, lake)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
             return result._replace(
                 metadata={**(result.metadata or {}), "job": dg.MetadataValue.url(job_url)}
@@ -96,10 +104,8 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
     """Keep the reason of a failure on the run's row, and give Dagster one clear line of it."""
     try:
         yield
-    except LeaseLost as error:
-        # Another process has this run now. Whatever we reported would be taken for its word.
-        print(error.message, file=sys.stderr, flush=True)
-        os._exit(os.EX_TEMPFAIL)
+    except (LeaseLost, ServiceUnavailable) as error:
+        leave(error)
     except ConstellationError as error:
         with database.transaction() as connection:
             plans.record_error(connection, run_id, error.message)
@@ -107,53 +113,103 @@ def recorded(database: Database, run_id: UUID) -> Iterator[None]:
 
 
 @contextmanager
-def working_raster(path: Path) -> Iterator[None]:
-    """Remove the engine's working raster at the end, good or bad.
+def held(database: Database, lease: queue.Lease) -> Iterator[None]:
+    """Whatever goes wrong in a run whose lease has passed on is LeaseLost, and not told as failure.
 
-    It stays when the process is killed or has lost its lease: the next attempt needs it.
+    Its successor may have cleared away files that it was writing.
     """
     try:
         yield
     except LeaseLost:
         raise
-    except BaseException:
-        path.unlink(missing_ok=True)
+    except Exception:
+        with suppress(ServiceUnavailable), database.transaction() as connection:
+            queue.guard(connection, lease)
         raise
-    path.unlink(missing_ok=True)
 
 
 def describe(plan: Plan) -> str:
     """A plan in one line."""
+    kept = plan.planned - len(plan.reused) - len(plan.todo)
     return (
         f"{plan.model.card.reference} on {plan.scene.key}: {plan.planned} tiles planned, "
-        f"{len(plan.reused)} already valid, {len(plan.todo)} to run"
+        f"{len(plan.reused)} already valid, {kept} kept from before, {len(plan.todo)} to run"
     )
 
 
+def begin_work(
+    tools: Tools, run_id: UUID, scene_key: str, model_name: str, options: Options
+) -> BegunRun:
+    """Plan a run under its lease and begin to run its tiles. Raises nothing."""
+
+    def plan() -> Plan:
+        lease = tools.engines.lease(run_id)
+        with tools.database.transaction() as connection:
+            plans.begin(connection, run_id)
+            queue.guard(connection, lease)
+            made = make_plan(
+                connection,
+                run_id,
+                scene_key=scene_key,
+                model_name=model_name,
+                options=options,
+                lake=tools.lake,
+            )
+        return adoption.adopt(tools.database, lease, made, tools.lake) if made.retried else made
+
+    def carry(plan: Plan, log: Log) -> dict[str, Any]:
+        return run_tiles(log, tools.database, tools.engines, plan, tools.engines.lease(run_id))
+
+    return BegunRun(tools, plan, carry)
+
+
 def run_tiles(
-    log: dg.DagsterLogManager,
+    log: Log,
     database: Database,
     engines: EnginesResource,
     plan: Plan,
     lease: queue.Lease,
 ) -> dict[str, Any]:
-    """Run the missing tiles on the leased device; return what is to be said of it."""
-    started_at = time.monotonic()
-    hello: dict[str, Any] = {}
+    """Run the missing tiles on the leased devices; return what is to be said of them."""
+    hands: list[Hand] = []
     if plan.todo:
-        client = engines.client()
-        hello = client.hello()
-        committer = Committer(database, lease, plan)
+        clients = engines.clients()
+        model = plan.model
+        with database.transaction() as connection:
+            devices = profiles.of_devices(
+                connection, list(clients), model.digest, model.card.chip_px
+            )
+            known = tile_attempts.of_run(connection, plan.run_id)
+        hands = [Hand(one, clients[one.uuid], one.profile.safe_batch) for one in devices]
         plan.files.work.parent.mkdir(parents=True, exist_ok=True)
-        predict(client, committer, plan.files.work, reporter(log), log.warning)
+        prediction = Prediction(Committer(database, lease, plan), hands, reporter(log), log.warning)
+        prediction.run(plan.files.work, known)
+    return device_facts(hands)
+
+
+def device_facts(hands: list[Hand]) -> dict[str, Any]:
+    """What is kept of the devices. Memory of a simulated one is declared, not measured."""
+    measured = [hand.mem_mb for hand in hands if hand.mem_mb is not None]
     return {
-        "device": hello.get("device"),
-        "simulated": hello.get("simulated"),
-        "device_s": round(time.monotonic() - started_at, 3),
+        "device": hands[0].device.uuid if hands else None,
+        "simulated": any(hand.device.simulated for hand in hands) if hands else None,
+        "device_s": round(sum(hand.device_s for hand in hands), 3),
+        "mem_mb": max(measured, default=None),
+        "devices": [
+            {
+                "uuid": hand.device.uuid,
+                "simulated": hand.device.simulated,
+                "tiles": hand.tiles,
+                "device_s": round(hand.device_s, 3),
+                "mem_mb": hand.mem_mb,
+                "batch": hand.batch,
+            }
+            for hand in hands
+        ],
     }
 
 
-def reporter(log: dg.DagsterLogManager) -> Callable[[tiles.Progress], None]:
+def reporter(log: Log) -> Callable[[tiles.Progress], None]:
     """Logs progress now and then."""
     reported_at = 0.0
 
@@ -176,6 +232,7 @@ def conclude(
     lease: queue.Lease,
 ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
     """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
+    plan = adoption.settle(database, lease, plan)
     with database.transaction() as connection:
         queue.guard(connection, lease)
         rows = tiles.of_run(connection, plan.run_id)

@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.measurement import save, table
 
-NAMES = ("launch",)
+NAMES = ("launch", "chaos")
 
 
 def main(names: list[str]) -> None:

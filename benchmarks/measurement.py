@@ -5,8 +5,8 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,10 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One figure. `peer` and `limit` are the same figure of the peer and of the physical limit."""
+    """One figure. `peer` and `limit` are the same figure of the peer and of the physical limit.
+
+    `conditions` is what the figure depends on besides the place and time of the measurement.
+    """
 
     metric: str
     value: float
@@ -39,6 +42,7 @@ class Measurement:
     bar: Bar | None = None
     peer: float | None = None
     limit: float | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool | None:
@@ -48,7 +52,8 @@ class Measurement:
     def record(self, conditions: dict[str, Any]) -> dict[str, Any]:
         """As the results file holds it."""
         bar = None if self.bar is None else str(self.bar)
-        return {**asdict(self), "bar": bar, "ok": self.ok, "conditions": conditions}
+        where = {**conditions, **self.conditions}
+        return {**asdict(self), "bar": bar, "ok": self.ok, "conditions": where}
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

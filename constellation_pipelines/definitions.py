@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from assets.coverage import coverage_asset
+from assets.early import EarlyStart
 from assets.names import coverage_key, predictions_key
 from assets.predictions import predictions_asset
 from assets.scenes import registered_scene
@@ -34,7 +35,7 @@ def build(settings: Settings) -> dg.Definitions:
         jobs=[prediction_job(card) for card in cards.values()],
         resources={
             "database": DatabaseResource(url=dg.EnvVar("CONSTELLATION_DATABASE_URL")),
-            "lake": LakeResource(root=str(settings.lake_dir)),
+            "lake": lake_of(settings),
             "engines": EnginesResource(),
         },
         # One process per run: the default executor would start another and import all again.
@@ -57,4 +58,23 @@ def prediction_job(card: ModelCard) -> UnresolvedAssetJobDefinition:
     )
 
 
+def lake_of(settings: Settings) -> LakeResource:
+    """Where results lie."""
+    return LakeResource(root=str(settings.lake_dir))
+
+
+def early_start(settings: Settings) -> EarlyStart | None:
+    """For the run processes of a worker; None where there is no database yet."""
+    if settings.database_url is None:
+        return None
+    cards = [model.card for model in discover(settings.models_dir)]
+    return EarlyStart(
+        {names.dagster_job(card.name): card.name for card in cards},
+        database_url=settings.database_url,
+        lake=lake_of(settings),
+        engines=EnginesResource(),
+    )
+
+
 defs = build(Settings())
+early = early_start(Settings())

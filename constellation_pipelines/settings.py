@@ -47,6 +47,19 @@ class Settings(BaseSettings):
     device_slots: int = Field(
         default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
     )
+    simulation: Path | None = Field(
+        default=None,
+        description="File that tells simulated devices to fail. Unset: simulation.json in the "
+        "data directory.",
+    )
+    engine_hang_s: float = Field(
+        default=60, gt=0, description="A batch that takes longer than this has hung, in seconds."
+    )
+    quarantine_s: float = Field(
+        default=60,
+        gt=0,
+        description="First pause of a device that failed, before it is probed; then it doubles.",
+    )
     host_name: str = Field(
         default_factory=lambda: os.uname().nodename, description="Name of this host in the fleet."
     )
@@ -59,16 +72,21 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("data_dir", "models_dir", mode="after")
+    @field_validator("data_dir", "models_dir", "simulation", mode="after")
     @classmethod
-    def absolute(cls, value: Path) -> Path:
+    def absolute(cls, value: Path | None) -> Path | None:
         """Services run in other folders, so relative paths are resolved once, here."""
-        return value.expanduser().absolute()
+        return None if value is None else value.expanduser().absolute()
 
     @property
     def lake_dir(self) -> Path:
         """Folder of the GeoParquet files and rasters."""
         return self.data_dir / "lake"
+
+    @property
+    def simulation_file(self) -> Path:
+        """The file that tells simulated devices to fail; it may be missing."""
+        return self.simulation or self.data_dir / "simulation.json"
 
     @property
     def allowed_scene_roots(self) -> tuple[Path, ...]:

@@ -28,11 +28,11 @@ class EnginesResource(ConfigurableResource):  # type: ignore[type-arg]  # Dagste
         """Socket path of each leased device's engine, by device uuid."""
         return dict(json.loads(os.environ.get("CONSTELLATION_ENGINES", "{}")))
 
-    def client(self) -> EngineClient:
-        """The engine of the first leased device. Raises EngineFailed when none was leased."""
+    def clients(self) -> dict[str, EngineClient]:
+        """The engines of the leased devices, by device uuid. Raises EngineFailed without any."""
         sockets = self.sockets()
         if not sockets:
             raise EngineFailed(
                 "this run leased no device: remove its tag constellation/gpu_count or raise it"
             )
-        return EngineClient(next(iter(sockets.values())))
+        return {uuid: EngineClient(path) for uuid, path in sockets.items()}

@@ -1,12 +1,14 @@
 """Forms of GPUs."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import Literal, Self
 from uuid import UUID
 
 from pydantic import Field
 
 from api.schemas.base import Reply
+from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
 from constellation_pipelines.store.devices import DeviceStatus
 
 
@@ -17,6 +19,16 @@ class Holder(Reply):
     job_id: UUID | None
     acquired_at: datetime
     expires_at: datetime
+
+
+class GpuFault(Reply):
+    """Something that went wrong on a GPU, or with a run while it was there."""
+
+    kind: FaultKind
+    decision: Decision = Field(description="What was done about it.")
+    message: str
+    run_id: UUID | None
+    at: datetime
 
 
 class GpuReply(Reply):
@@ -36,15 +48,25 @@ class GpuReply(Reply):
     online: bool = Field(description="A live worker offers it.")
     engine_ready: bool = Field(description="Its engine answers.")
     seen_at: datetime
+    health: Literal["ok", "quarantined"] = Field(
+        description="A quarantined device takes no runs until it passes a probe."
+    )
+    health_reason: str | None
+    health_at: datetime | None = Field(description="Since when its health is as it is.")
+    faults: list[GpuFault] = Field(description="The latest ones, newest first.")
     held_by: Holder | None = Field(description="Of several runs, the one that has for longest.")
 
     @classmethod
-    def of(cls, device: DeviceStatus) -> Self:
-        """The form of this device."""
+    def of(cls, device: DeviceStatus, faults: Sequence[Fault]) -> Self:
+        """The form of this device and of its latest faults."""
         held = device.run_id is not None
         holder = Holder.model_validate(device) if held else None
-        fields = {name: getattr(device, name) for name in cls.model_fields if name != "held_by"}
-        return cls(**fields, held_by=holder)
+        own = cls.model_fields.keys() - {"held_by", "faults"}
+        return cls(
+            **{name: getattr(device, name) for name in own},
+            faults=[GpuFault.model_validate(fault) for fault in faults],
+            held_by=holder,
+        )
 
 
 class GpuList(Reply):

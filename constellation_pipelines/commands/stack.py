@@ -1,6 +1,7 @@
 """`constellation up`, `status`, `down`, `migrate`, and the services that `up` runs."""
 
 import json
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,12 +21,24 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return once everything is ready.")
     ] = False,
+    simulate_gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            help="Offer N simulated GPUs that compute on the processor, real ones or not.",
+        ),
+    ] = None,
 ) -> None:
     """Start everything on this machine; Ctrl-C stops it."""
     from constellation_pipelines.stack.detached import start_detached
     from constellation_pipelines.stack.narrator import Narrator
     from constellation_pipelines.stack.up import refuse_second, run_stack
 
+    if simulate_gpus is not None:
+        os.environ["CONSTELLATION_SIMULATE_GPUS"] = str(simulate_gpus)
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # leaves no real one to the worker
     settings = load_settings()
     refuse_second(settings.data_dir)
     narrator = Narrator(typer.echo)

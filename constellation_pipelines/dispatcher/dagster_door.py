@@ -79,14 +79,16 @@ class DagsterDoor:
         self._coordinator.cancel_run(str(run_id))
 
     def fail(self, run_id: UUID, reason: str) -> None:
-        """Report a run as failed, or as cancelled where that was asked for."""
+        """Report a run as failed."""
         run = self._instance.get_run_by_id(str(run_id))
-        if run is None or run.is_finished:
-            return
-        if run.status.value == "CANCELING":
-            self._instance.report_run_canceled(run, reason)
-        else:
+        if run is not None and not run.is_finished:
             self._instance.report_run_failed(run, reason)
+
+    def end_cancelled(self, run_id: UUID, reason: str) -> None:
+        """Report a run as cancelled whose process has ended without doing so."""
+        run = self._instance.get_run_by_id(str(run_id))
+        if run is not None and not run.is_finished:
+            self._instance.report_run_canceled(run, reason)
 
     @property
     def _coordinator(self) -> ConstellationRunCoordinator[DagsterInstance]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 from dagster import DagsterInstance
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 
 from constellation_pipelines.dispatcher import pending
@@ -25,6 +26,7 @@ from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import models
 from constellation_pipelines.store.database import Connection, Database
 
+OUTAGES = (ServiceUnavailable, psycopg.OperationalError, DBAPIError, DagsterPostgresException)
 LEADER_LOCK = 0x646973706174  # any number, the same for all dispatchers
 POLL_S = 1.0  # for a lost notification
 
@@ -44,7 +46,7 @@ def run(settings: Settings) -> None:
     while not stop.is_set():
         try:
             lead(settings, database, planner, stop)
-        except (ServiceUnavailable, psycopg.OperationalError, DBAPIError) as error:
+        except OUTAGES as error:
             print(f"the lead is given up: {error}", flush=True)
             stop.wait(POLL_S)
     database.close()
@@ -68,6 +70,7 @@ def lead(settings: Settings, database: Database, planner: Planner, stop: threadi
         with database.transaction() as connection:
             for model in discover(settings.models_dir):
                 models.save(connection, model)
+        planner.hear_first()
         print("leading", flush=True)
         with relaying(settings.database_url or "", settings.nats_url or "") as relay:
             while relay.is_alive() and not stop.is_set():

@@ -1,10 +1,24 @@
 """One turn of the dispatcher's work; every step is safe to do again."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from dagster import DagsterError
+
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
 from constellation_pipelines.domain.errors import ConstellationError, ServiceUnavailable
-from constellation_pipelines.store import plans, queue
+from constellation_pipelines.store import plans, queue, reaper, workers
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.devices import WORKER_ALIVE_S
+from constellation_pipelines.store.run_ends import words
+from constellation_pipelines.store.workers import WorkerRecord
+from constellation_pipelines.worker.proof import is_local, proof_of_death
+
+CANCELLED = "The run was cancelled; its process did not stop by itself and was ended."
+HUNG_S = 60.0  # a worker of this host that lives but says nothing for so long has lost its runs
 
 
 class Planner:
@@ -13,6 +27,14 @@ class Planner:
     def __init__(self, database: Database, door: DagsterDoor) -> None:
         self._database = database
         self._door = door
+        self._hear_until = 0.0
+
+    def hear_first(self) -> None:
+        """Take no silence for death until every worker has had time to be heard again.
+
+        For a start, and a database that was away: nobody could beat then.
+        """
+        self._hear_until = time.monotonic() + WORKER_ALIVE_S
 
     def turn(self) -> None:
         """Scenes, runs, cancellations, lapsed leases: in this order."""
@@ -50,25 +72,51 @@ class Planner:
                     pending.cancel_pending_run(connection, run_id)
         for run_id, state in runs:
             if state != "PENDING":
-                self._door.cancel(run_id)
+                with tolerated(run_id):
+                    self._door.cancel(run_id)
 
     def _reap(self) -> None:
         """Runs of a dead worker start again; what has died too often is reported as failed."""
         with self._database.transaction() as connection:
-            for lease in queue.lapsed(connection):
-                if queue.requeue(connection, lease, resume=True) is None:
-                    queue.finish(connection, lease, None)
+            suspects = workers.unended(connection)
             untold = queue.untold(connection)
+        for worker in suspects:
+            self._bury(worker)
         for run in untold:
-            self._tell(run)
+            with tolerated(run.run_id):
+                self._tell(run)
+
+    def _bury(self, worker: WorkerRecord) -> None:
+        """Queue the runs of a dead worker again. One that was only silent may come back."""
+        reason = "it has stopped" if worker.stopped else proof_of_death(worker)
+        if reason is not None and (worker.stopped or is_local(worker)):
+            reaper.take_over(self._database, reaper.Proof(worker.id, worker.host, reason))
+            with self._database.transaction() as connection:
+                workers.stop(connection, worker.id)
+        elif worker.holds_runs and self._is_lost(worker):
+            reason = f"it has been silent for {worker.silent_s:.0f} s"
+            reaper.take_over(self._database, reaper.Proof(worker.id, worker.host, reason))
+
+    def _is_lost(self, worker: WorkerRecord) -> bool:
+        """Whether silence is proof: not right after an outage, later where the process lives."""
+        limit_s = HUNG_S if is_local(worker) else WORKER_ALIVE_S
+        return time.monotonic() > self._hear_until and worker.silent_s > limit_s
 
     def _tell(self, run: queue.Untold) -> None:
         if run.cancelled:
-            self._door.fail(run.run_id, "The run was cancelled and its process has ended.")
+            self._door.end_cancelled(run.run_id, CANCELLED)
             return
-        code = run.exit_code
-        ended = "was lost with its worker" if code is None else f"ended with {code}"
+        ended = "was lost with its worker" if run.exit_code is None else words(run.exit_code)
         reason = f"The run's process {ended}; no attempt is left."
         with self._database.transaction() as connection:
             plans.record_error(connection, run.run_id, reason)
         self._door.fail(run.run_id, reason)
+
+
+@contextmanager
+def tolerated(run_id: UUID) -> Iterator[None]:
+    """Leave a run alone that this Dagster cannot read, such as one in a state of a newer one."""
+    try:
+        yield
+    except (ValueError, DagsterError) as error:
+        print(f"run {run_id} is left as it is: {error}", flush=True)

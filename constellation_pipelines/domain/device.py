@@ -1,4 +1,6 @@
-"""A device: one GPU, or one simulated GPU that computes on the processor."""
+"""A device: one GPU, one MIG instance of a GPU, or one simulated GPU that computes on the
+processor.
+"""
 
 from dataclasses import dataclass
 
@@ -7,7 +9,8 @@ from dataclasses import dataclass
 class Device:
     """A device of this host as its inventory reports it. `simulated` is shown wherever it is.
 
-    `slots` is how many runs may share it.
+    `index` is the host's own number of it, different for each; `parent_uuid` is, of a MIG
+    instance, the GPU that it is a part of; `slots` is how many runs may share it.
     """
 
     uuid: str
@@ -16,4 +19,5 @@ class Device:
     total_mem_mb: int
     compute_capability: str | None
     simulated: bool
+    parent_uuid: str | None = None
     slots: int = 1

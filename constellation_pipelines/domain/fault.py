@@ -31,6 +31,7 @@ class Decision(StrEnum):
     QUARANTINE_DEVICE = "quarantine_device"
     READMIT_DEVICE = "readmit_device"
     FAIL = "fail"
+    NONE = "none"  # kept, and nothing done
 
 
 @dataclass(frozen=True, slots=True)

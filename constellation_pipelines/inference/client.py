@@ -1,7 +1,7 @@
 """Talks to an engine. Imports neither torch nor rasterio, so a forked run process stays light."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from constellation_pipelines.inference.protocol import (
 )
 
 CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 5.0
 
 
 class EngineClient:
@@ -35,23 +36,37 @@ class EngineClient:
         """That the engine lives, and whether it is computing. Answered at once, even then."""
         return self._ask("ping")
 
-    def predict(self, order: PredictOrder) -> Iterator[TileResult]:
+    def probe(self, timeout_s: float) -> Message:
+        """Have a small known computation done: {"ok": bool, "reason": str | None, ...}."""
+        return self._ask("probe", timeout_s)
+
+    def predict(
+        self,
+        order: PredictOrder,
+        hear: Callable[[Message], None] = lambda _: None,
+        opened: Callable[[socket.socket], None] = lambda _: None,
+    ) -> Iterator[TileResult]:
         """Each tile's result as soon as it is known. Closing the iterator cancels the rest.
 
-        Raises EngineFailed. Its `code` is EngineFailed's own where the engine died, stopped or
-        cannot be reached, so that trying again can help; a refusal has another.
+        `hear` is given each line that is no tile; `opened` the connection, so that another thread
+        can shut it down. Raises EngineFailed: its `code` is EngineFailed's own where the engine
+        died, stopped or cannot be reached, so that trying again can help; a refusal has another.
         """
         with self._connect() as connection:
-            connection.settimeout(None)  # the device may be busy with another run for long
+            connection.settimeout(None)  # a batch may be long; the worker ends an engine that hangs
+            opened(connection)
             lines = Lines(connection)
             send(lines, "predict", order.to_json())
             while "done" not in (message := receive(lines)):
                 if "tile" in message:
                     yield tile_from_json(message["tile"])
+                else:
+                    hear(message)
             self.summary = message["done"]
 
-    def _ask(self, question: str) -> Message:
+    def _ask(self, question: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Message:
         with self._connect() as connection:
+            connection.settimeout(timeout_s)
             lines = Lines(connection)
             send(lines, question, {})
             answer: Any = receive(lines).get(question)

@@ -1,11 +1,13 @@
 """The networks an engine keeps on its device."""
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 
 import torch  # noqa: TID253 - only the engine imports this module
 
 from constellation_pipelines.domain.errors import ModelRefused
+from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.inference.network import Network, load_module
 from constellation_pipelines.inference.package import load_package
 
@@ -13,11 +15,15 @@ CAPACITY = 4
 
 
 class HotModels:
-    """Loads networks on first use and keeps the most recently used. For one thread at a time."""
+    """Loads networks on first use and keeps the most recently used.
+
+    One loads at a time; whoever computes meanwhile goes on.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._networks: OrderedDict[str, Network] = OrderedDict()
+        self._lock = threading.Lock()
 
     @property
     def references(self) -> list[str]:
@@ -26,15 +32,17 @@ class HotModels:
 
     def preload(self, folder: Path) -> None:
         """Load a package, whatever its digest."""
-        model = load_package(folder)
-        self._load(model.digest, folder)
+        with self._lock:
+            model = load_package(folder)
+            self._load(model.digest, folder)
 
     def get(self, folder: Path, digest: str) -> Network:
         """The network with this digest. Raises ModelRefused if the folder holds another by now."""
-        if digest in self._networks:
-            self._networks.move_to_end(digest)
-            return self._networks[digest]
-        return self._load(digest, folder)
+        with self._lock:
+            if digest in self._networks:
+                self._networks.move_to_end(digest)
+                return self._networks[digest]
+            return self._load(digest, folder)
 
     def _load(self, digest: str, folder: Path) -> Network:
         model = load_package(folder)
@@ -43,9 +51,26 @@ class HotModels:
                 f"the package of {model.card.reference} has changed since it was registered; "
                 "register it again"
             )
-        network = Network(load_module(folder, model.card), model.card, self._device)
-        network.warm_up()
+        try:
+            network = self._ready(folder, model.card)
+        except torch.OutOfMemoryError:  # others may be in its way; who uses one still holds it
+            self._networks.clear()
+            torch.cuda.empty_cache()
+            network = self._ready(folder, model.card)
         while len(self._networks) >= CAPACITY:
             self._networks.popitem(last=False)
         self._networks[digest] = network
         return network
+
+    def _ready(self, folder: Path, card: ModelCard) -> Network:
+        """A network on the device, warmed up with the largest batch that has room there."""
+        network = Network(load_module(folder, card), card, self._device)
+        while True:
+            try:
+                network.warm_up()
+                return network
+            except torch.OutOfMemoryError:
+                if network.batch == 1:
+                    raise
+                network.batch //= 2
+                torch.cuda.empty_cache()

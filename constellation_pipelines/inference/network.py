@@ -23,9 +23,13 @@ class Network:
     def __init__(self, module: nn.Module, card: ModelCard, device: torch.device) -> None:
         self.card = card
         self.device = device
+        self.batch = BATCH  # the largest that is tried; halved where the device has no room for it
+        self.mem_mb = 0.0  # the most that a batch has taken so far, context and weights included
         self.dtype = fastest_type(device)
         folded = fold_batch_norms(module).to(device, self.dtype)
         self.module = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        sizes = (part.numel() * part.element_size() for part in self.module.parameters())
+        self.weights_mb: float = sum(sizes) / 2**20
 
     @torch.inference_mode()
     def classify(self, chips: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -38,7 +42,7 @@ class Network:
         """Run one empty batch, so that the first real one pays for no set-up; milliseconds."""
         began = time.perf_counter()
         card = self.card
-        shape = (BATCH, len(card.bands), card.chip_px, card.chip_px)
+        shape = (self.batch, len(card.bands), card.chip_px, card.chip_px)
         empty = torch.zeros(shape, device=self.device)
         self.classify(empty.contiguous(memory_format=torch.channels_last))
         return 1000 * (time.perf_counter() - began)

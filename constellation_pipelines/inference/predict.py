@@ -2,10 +2,10 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
@@ -18,7 +18,8 @@ from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.chips import NOTHING, cut, paint, valid_fractions
 from constellation_pipelines.inference.class_raster import WorkRaster
-from constellation_pipelines.inference.network import BATCH, Network
+from constellation_pipelines.inference.computing import Computing
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.protocol import PredictOrder
 from constellation_pipelines.inference.reader import Reader, ReadOrder, Tile
@@ -29,6 +30,32 @@ SMALLEST_BATCH = 8
 
 class Cancelled(Exception):
     """Nobody wants the rest of this prediction any more."""
+
+
+class Listener(Protocol):
+    """Hears what happens between two results. Called from the reader's thread too."""
+
+    def reading(self, windows: Iterable[Window]) -> None:
+        """These tiles are being read from now on; () when none is."""
+
+    def computing(self, windows: Iterable[Window]) -> None:
+        """Chips of these tiles are on the device; () once they are off it."""
+
+    def halved(self, refused: int, batch: int) -> None:
+        """A batch of `refused` chips had no room on the device; `batch` is tried from now on."""
+
+
+class Nobody:
+    """Listens to nothing."""
+
+    def reading(self, windows: Iterable[Window]) -> None:
+        """Ignored."""
+
+    def computing(self, windows: Iterable[Window]) -> None:
+        """Ignored."""
+
+    def halved(self, refused: int, batch: int) -> None:
+        """Ignored."""
 
 
 @dataclass(slots=True)
@@ -53,20 +80,30 @@ class Chips:
 
 
 def predict(
-    order: PredictOrder, network: Network, *, cancelled: Callable[[], bool]
+    order: PredictOrder,
+    network: Network,
+    *,
+    cancelled: Callable[[], bool],
+    device: Computing | None = None,
+    listener: Listener | None = None,
 ) -> Iterator[TileResult]:
     """Each tile's result, in reading order; its classes are in the working raster by then.
 
     A tile that cannot be read yields a failed result. `cancelled` is asked before each batch, and
-    once it says yes, Cancelled is raised. Raises what opening the raster raises.
+    once it says yes, Cancelled is raised. Raises what opening the raster raises, DeviceLost, and
+    torch.OutOfMemoryError where the device has no room for a single chip.
     """
     check(order, network.card)
+    device, listener = device or Computing(network.device), listener or Nobody()
     numbers = tuple(band.index for band in order.bands)
     shape_px = (order.grid.height_px, order.grid.width_px)
     to_read = ReadOrder(Path(order.uri), shape_px, numbers, order.nodata, order.windows)
     normaliser = Normaliser(network.card, order.bands, network.device)
-    with WorkRaster(Path(order.work_raster), order.grid) as raster, Reader(to_read) as reader:
-        stream = Stream(network, normaliser, raster)
+    with (
+        WorkRaster(Path(order.work_raster), order.grid) as raster,
+        Reader(to_read, listener.reading) as reader,
+    ):
+        stream = Stream(network, normaliser, raster, device, listener, order.batch)
         for group in reader:
             for results in stream.feed(group):
                 yield from results
@@ -92,32 +129,81 @@ def check(order: PredictOrder, card: ModelCard) -> None:
 class Stream:
     """Tiles in, results out, in the same order, with chips of several tiles in one batch."""
 
-    def __init__(self, network: Network, normaliser: Normaliser, raster: WorkRaster) -> None:
+    def __init__(
+        self,
+        network: Network,
+        normaliser: Normaliser,
+        raster: WorkRaster,
+        device: Computing,
+        listener: Listener,
+        batch: int | None,
+    ) -> None:
         self._network = network
         self._normaliser = normaliser
         self._raster = raster
+        self._device = device
+        self._listener = listener
+        self._asked = batch
         self._values = np.array([found.value for found in network.card.classes], np.uint8)
         self._tiles: deque[Chips] = deque()
         self._places: list[tuple[Chips, int]] = []
 
+    @property
+    def _batch(self) -> int:
+        """Chips to give to the device at once, a power of two; another run may have learnt that it
+        takes less.
+        """
+        most = min(self._network.batch, self._asked or self._network.batch)
+        return 1 << (most.bit_length() - 1)
+
     def feed(self, group: list[Tile]) -> Iterator[list[TileResult]]:
         """After each batch, the tiles that it completed; after the last one, none are left."""
         for tile in group:
-            chips = select(tile, self._network.card.chip_px)
+            chips = select(self._spoilt(tile), self._network.card.chip_px)
             self._tiles.append(chips)
             self._places += [(chips, i) for i in range(chips.left)]
-            while len(self._places) >= BATCH:
-                self._infer(self._places[:BATCH])
-                del self._places[:BATCH]
+            while len(self._places) >= self._batch:
+                self._infer_next()
                 yield self._take_completed()
-        if self._places:
-            self._infer(self._places)
-            self._places = []
+        while self._places:
+            self._infer_next()
+            yield self._take_completed()
         yield self._take_completed()
 
-    def _infer(self, batch: list[tuple[Chips, int]]) -> None:
+    def _spoilt(self, tile: Tile) -> Tile:
+        """The tile, or on a simulated device a failed one where the simulation wants it so."""
+        faulty = self._device.faulty
+        if tile.pixels is None or faulty is None or not faulty.spoils_read(tile.window):
+            return tile
+        return Tile(tile.window, None, None, tile.read_ms, "simulated: the tile cannot be read")
+
+    def _infer_next(self) -> None:
+        """Infer the next batch; where it has no room, halve it until it has."""
+        while True:
+            limit = self._batch
+            batch = self._places[:limit]
+            size = padded(len(batch), limit)
+            try:
+                self._infer(batch, size)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self._network.batch = min(self._network.batch, size // 2)
+                self._listener.halved(size, size // 2)
+            else:
+                del self._places[: len(batch)]
+                return
+
+    def _infer(self, batch: list[tuple[Chips, int]], size: int) -> None:
         began = time.perf_counter()
-        index, probability = self._network.classify(assemble(batch, self._normaliser))
+        windows = {chips.window: None for chips, _ in batch}
+        index, probability = self._device.classify(
+            self._network,
+            size,
+            lambda: assemble(batch, size, self._normaliser),
+            windows,
+            self._listener.computing,
+        )
         share_ms = 1000 * (time.perf_counter() - began) / len(batch)
         for place, (chips, i) in enumerate(batch):
             chips.classes[i] = self._values[index[place]]
@@ -188,13 +274,16 @@ def select(tile: Tile, chip_px: int) -> Chips:
     )
 
 
-def assemble(batch: list[tuple[Chips, int]], normaliser: Normaliser) -> torch.Tensor:
-    """The batch's chips, normalised, filled up to one of few sizes.
+def padded(count: int, batch: int) -> int:
+    """The size that a batch of `count` chips is filled up to: one of few, none above `batch`.
 
-    Kernels are set up once per shape, so batches come in powers of two; what the network makes of
-    the filling is not looked at.
+    Kernels are set up once per shape, so batches come in powers of two.
     """
-    size = max(SMALLEST_BATCH, 1 << (len(batch) - 1).bit_length())
+    return max(min(SMALLEST_BATCH, batch), 1 << (count - 1).bit_length())
+
+
+def assemble(batch: list[tuple[Chips, int]], size: int, normaliser: Normaliser) -> torch.Tensor:
+    """The batch's chips, normalised, filled up to `size`; what comes of the filling is not used."""
     first = batch[0][0].pixels
     pixels = np.zeros((size, *first.shape[1:]), first.dtype)
     masked = any(chips.holes is not None for chips, _ in batch)

@@ -1,12 +1,20 @@
 """What a client and an engine say to each other: one JSON object a line over a Unix socket.
 
-A client asks `{"hello": {}}`, `{"ping": {}}` or `{"predict": {...}}`. The engine answers the first
-two with one line of the same name, and predict with any number of `waiting` and `tile` lines and
-one `done` or `error`. Each request carries `version`.
+A client asks `{"hello": {}}`, `{"ping": {}}`, `{"probe": {}}` or `{"predict": {...}}`. The engine
+answers the first three with one line of the same name, and predict with any number of these:
+
+    tile        the result of one tile
+    reading     windows of the tiles that are being read now, [] when none is
+    computing   windows of the tiles whose chips are on the device now, [] when none is
+    halved      {"refused", "batch"}: so many chips had no room, so many are tried from now on
+
+and with one `done` or `error` at the end. Each request carries `version`. A window is a list of
+four numbers: row and column offset, height, width.
 """
 
 import json
 import socket
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +26,7 @@ from constellation_pipelines.domain.window import Window
 
 VERSION = 1
 REFUSED = "request_refused"  # the code of an error in what was asked
+OUT_OF_MEMORY = "out_of_memory"  # not even one chip has room
 LONGEST_LINE_BYTES = 64_000_000  # an order for a million tiles
 CHUNK_BYTES = 1 << 16
 
@@ -29,7 +38,9 @@ class PredictOrder:
     """Run a model over tiles of a raster.
 
     `bands` are in the model's order. `work_raster` is the path of the run's working class raster,
-    made where it is missing. Results come in reading order, not in the order of `windows`.
+    made where it is missing; engines of several devices may write into one. `batch` is the most
+    chips to give to the device at once, None for the engine's own choice. Results come in reading
+    order, not in the order of `windows`.
     """
 
     run_id: str
@@ -41,15 +52,14 @@ class PredictOrder:
     nodata: float | None
     windows: tuple[Window, ...]
     work_raster: str
+    batch: int | None = None
 
     def to_json(self) -> Message:
         """As JSON values; windows as lists of four numbers, as there can be very many."""
         return {
             **asdict(self),
             "bands": [asdict(band) for band in self.bands],
-            "windows": [
-                [w.row_off_px, w.col_off_px, w.height_px, w.width_px] for w in self.windows
-            ],
+            "windows": windows_to_json(self.windows),
         }
 
     @classmethod
@@ -68,6 +78,11 @@ class PredictOrder:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("the predict request is malformed") from error
+
+
+def windows_to_json(windows: Iterable[Window]) -> list[list[int]]:
+    """Windows as lists of four numbers."""
+    return [[w.row_off_px, w.col_off_px, w.height_px, w.width_px] for w in windows]
 
 
 def tile_to_json(tile: TileResult) -> Message:

@@ -5,7 +5,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -87,8 +87,12 @@ class Reader:
     Memory stays below READS_AHEAD + 2 reads, whatever the raster's size.
     """
 
-    def __init__(self, order: ReadOrder) -> None:
+    def __init__(
+        self, order: ReadOrder, began: Callable[[tuple[Window, ...]], None] = lambda _: None
+    ) -> None:
+        """`began` hears, in the reader's thread, which tiles are being read; () when none is."""
         self._order = order
+        self._began = began
         self._ready: queue.Queue[list[Tile] | Exception | None] = queue.Queue(READS_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
@@ -128,7 +132,10 @@ class Reader:
             for group in group_reads(order.windows, item_bytes * len(order.bands)):
                 if self._stopped.is_set():
                     return
-                self._put(read_group(raster, order, group))
+                self._began(group)
+                tiles = read_group(raster, order, group)
+                self._began(())
+                self._put(tiles)
 
     def _put(self, item: list[Tile] | Exception | None) -> None:
         while not self._stopped.is_set():

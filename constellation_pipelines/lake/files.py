@@ -28,6 +28,18 @@ def files_of_run(lake: Path, *, run_id: str, model: str, date: str) -> RunFiles:
     )
 
 
+def clear_drafts(files: RunFiles) -> None:
+    """Remove what an attempt that was killed has left half written of a run's outputs.
+
+    Only the holder of the run's lease may call it: a late writer finds its draft gone, and fails.
+    """
+    for path in (files.raster, files.predictions):
+        # The folder of rasters is the run's own, so whatever is hidden there is a draft of it.
+        pattern = ".*" if path == files.raster else f".{path.name}.*"
+        for draft in path.parent.glob(pattern):
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name only when it is complete and on disk."""

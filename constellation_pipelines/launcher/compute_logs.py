@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from dagster import Field, Int, StringSource
+from dagster._config.config_schema import UserConfigSchema
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
 from dagster._core.storage.local_compute_log_manager import (
@@ -16,9 +18,21 @@ from dagster._core.storage.local_compute_log_manager import (
     LocalComputeLogManager,
 )
 
+BASE_DIR = Field(StringSource, description="Folder of the files, one folder per run below it.")
+POLLING_TIMEOUT = Field(
+    Int,
+    is_required=False,
+    description="Seconds between two looks for new lines while Dagster's UI shows a growing log.",
+)
+
 
 class ConstellationComputeLogManager(LocalComputeLogManager):
     """Local files, written directly."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The fields of `compute_logs.config` in dagster.yaml."""
+        return {"base_dir": BASE_DIR, "polling_timeout": POLLING_TIMEOUT}
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:

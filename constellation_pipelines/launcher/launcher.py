@@ -31,9 +31,23 @@ select state, exit_code, worker_id::text as worker_id, attempt,
   from constellation.run_queue where run_id = %s
 """
 
+DEBUG = """
+select q.state, q.exit_code, q.attempt, q.pid, q.fence, q.enqueued_at, q.leased_at, q.finished_at,
+       q.cancel_requested, w.host,
+       extract(epoch from now() - q.heartbeat_at)::float8 as silent_s,
+       array(select g.uuid from constellation.leases l join constellation.gpus g on g.id = l.gpu_id
+              where l.fence = q.fence order by g.idx) as devices,
+       array(select f.at::text || ' ' || f.kind || ', ' || f.decision || ': ' || f.message
+               from constellation.faults f where f.run_id = q.run_id order by f.at) as faults
+  from constellation.run_queue q left join constellation.workers w on w.id = q.worker_id
+ where q.run_id = %s
+"""
+
 DATABASE_URL = Field(
     StringSource,
-    description="postgresql:// URL of the database that holds Constellation's run queue.",
+    description="postgresql:// URL of the database that holds Constellation's run queue, the one "
+    "that Dagster's storage is in too. As {env: NAME} it is read from a variable, and no password "
+    "lies in the file.",
 )
 
 
@@ -137,9 +151,9 @@ class ConstellationRunLauncher(RunLauncher[T_DagsterInstance], ConfigurableClass
     def get_run_worker_debug_info(
         self, run: DagsterRun, include_container_logs: bool | None = True
     ) -> str | None:
-        """The queue row, for an operator."""
-        row = self.database.fetch_one(HEALTH, (run.run_id,))
-        return None if row is None else str(dict(row))
+        """What the queue knows of a run, for an operator who reads it in Dagster's UI."""
+        row = self.database.fetch_one(DEBUG, (run.run_id,))
+        return None if row is None else debug_text(row)
 
     def dispose(self) -> None:
         """Close the pool."""
@@ -147,3 +161,21 @@ class ConstellationRunLauncher(RunLauncher[T_DagsterInstance], ConfigurableClass
             if self._database is not None:
                 self._database.close()
                 self._database = None
+
+
+def debug_text(row: Mapping[str, Any]) -> str:
+    """A queue row as lines of text."""
+    lines = [f"queue state: {row['state']}", f"attempt: {row['attempt']} of {queue.MAX_ATTEMPTS}"]
+    if row["state"] == "queued":
+        lines.append(f"waiting for a device since {row['enqueued_at']}")
+    else:
+        lines.append(f"host: {row['host']}, process {row['pid']}, fence {row['fence']}")
+        lines.append(f"devices: {', '.join(row['devices']) or 'none'}")
+        lines.append(f"leased: {row['leased_at']}")
+    if row["state"] == "leased":
+        lines.append(f"last heartbeat: {row['silent_s']:.0f} s ago")
+    if row["state"] == "done":
+        lines.append(f"ended: {row['finished_at']}, exit code {row['exit_code']}")
+    if row["cancel_requested"]:
+        lines.append("asked to stop")
+    return "\n".join([*lines, *(f"fault: {fault}" for fault in row["faults"])])

@@ -5,6 +5,10 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 SEARCH_PATH = "-csearch_path=dagster,public"
+# Dagster writes some thirty events a run, each in a transaction of its own. What a crash of the
+# server could take back of them is repeated by the run's next attempt; what must not be taken back,
+# a run's end, waits for the disk all the same: see `project_dagster_run`.
+QUICK_COMMIT = "-csynchronous_commit=off"
 DATABASE_VARIABLE = "CONSTELLATION_DATABASE_URL"
 DAGSTER_DATABASE_VARIABLE = "CONSTELLATION_DAGSTER_DATABASE_URL"
 
@@ -17,7 +21,7 @@ def dagster_database_url(database_url: str) -> str:
     """
     parts = urlsplit(database_url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    query["options"] = f"{query.get('options', '')} {SEARCH_PATH}".strip()
+    query["options"] = f"{query.get('options', '')} {SEARCH_PATH} {QUICK_COMMIT}".strip()
     # `urlsplit` and `urlunsplit` drop the empty host of a socket URL; it is put back by hand.
     path = urlunsplit(("", "", parts.path, urlencode(query, quote_via=quote), ""))
     return f"postgresql+psycopg2://{parts.netloc}{path}"
@@ -37,13 +41,13 @@ def write(data_dir: Path, code_port: int, location: str) -> Path:
 def instance_config(home: Path) -> dict[str, Any]:
     """What dagster.yaml says. URLs come from the environment, so no password lies in a file."""
     return {
-        "storage": {
-            "postgres": {
-                "postgres_url": {"env": DAGSTER_DATABASE_VARIABLE},
-                # `migrate` makes the tables. Looking for them costs every run process 60 ms.
-                "should_autocreate_tables": False,
-            }
-        },
+        "run_storage": storage(
+            "constellation_pipelines.launcher.storage", "ConstellationRunStorage"
+        ),
+        "event_log_storage": storage(
+            "constellation_pipelines.launcher.storage", "ConstellationEventLogStorage"
+        ),
+        "schedule_storage": storage("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
         "run_coordinator": {
             "module": "constellation_pipelines.launcher.coordinator",
             "class": "ConstellationRunCoordinator",
@@ -74,6 +78,15 @@ def instance_config(home: Path) -> dict[str, Any]:
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},  # no sign-up form before the first page
     }
+
+
+def storage(module: str, name: str) -> dict[str, Any]:
+    """One of Dagster's three storages. `migrate` makes the tables: to look for them costs 60 ms."""
+    config = {
+        "postgres_url": {"env": DAGSTER_DATABASE_VARIABLE},
+        "should_autocreate_tables": False,
+    }
+    return {"module": module, "class": name, "config": config}
 
 
 def workspace_config(code_port: int, location: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def ready_text(stack: StackStatus) -> str:
         f"  Dagster    {stack.urls['dagster']}",
     ]
     if stack.simulated:
-        lines.append("  devices    simulated: no GPU was found, models run on the CPU")
+        lines.append("  devices    simulated: no GPU is used, models run on the CPU")
     return "\n".join(lines)
 
 

@@ -127,6 +127,8 @@ def environment(plan: Plan) -> dict[str, str]:
         "CONSTELLATION_DEBUG": "1",  # what nobody foresaw goes into the service's log in full
         "PYTHONUNBUFFERED": "1",  # log lines appear when they are written
     }
+    if settings.simulation:
+        told["CONSTELLATION_SIMULATION"] = str(settings.simulation)
     if settings.training_data:
         told["CONSTELLATION_TRAINING_DATA"] = str(settings.training_data.absolute())
     return told

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
+from constellation_pipelines.domain.simulation import TEMPLATE
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack import lock, status
 from constellation_pipelines.stack.checks import devices_simulated
@@ -37,6 +38,7 @@ def run_stack(
     does not start; nothing is left running in either case.
     """
     make_data_dir(settings.data_dir)
+    make_simulation_file(settings)
     with lock.hold(settings.data_dir), stop_signals() as should_stop:
         clear_leftovers(settings.data_dir)
         book = StatusBook(make_plan(settings, uuid.uuid4().hex), tell)
@@ -72,6 +74,12 @@ def make_data_dir(data_dir: Path) -> None:
         raise InvalidInput(
             f"CONSTELLATION_DATA_DIR={data_dir} cannot be used: {error.strerror}", field="data_dir"
         ) from error
+
+
+def make_simulation_file(settings: Settings) -> None:
+    """An empty file to tell simulated devices to fail, where there is none to edit yet."""
+    with suppress(OSError), settings.simulation_file.open("x") as file:
+        file.write(TEMPLATE)
 
 
 def refuse_second(data_dir: Path) -> None:

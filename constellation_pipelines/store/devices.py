@@ -13,7 +13,8 @@ select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_c
        g.simulated, g.slots, held.runs, held.leased_mem_mb,
        (w.id is not null) as online,
        (w.id is not null and g.engine_ready) as engine_ready,
-       g.seen_at, l.run_id, r.job_id, l.acquired_at, l.expires_at
+       g.seen_at, g.health, g.health_reason, g.health_at,
+       l.run_id, r.job_id, l.acquired_at, l.expires_at
   from constellation.gpus g
   left join constellation.workers w
     on w.id = g.worker_id and w.stopped_at is null
@@ -29,12 +30,27 @@ select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_c
  order by g.host, g.idx, g.uuid
 """
 
+# Not ready either: only a ready device is leased.
+QUARANTINE = """
+update constellation.gpus
+   set health = 'quarantined', health_reason = %(reason)s, health_at = clock_timestamp(),
+       engine_ready = false
+ where uuid = %(uuid)s
+"""
+
+READMIT = """
+update constellation.gpus
+   set health = 'ok', health_reason = null, health_at = clock_timestamp()
+ where uuid = %(uuid)s
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
     """A device and who holds it: the run that has for longest, where several share it.
 
-    `online` means that a live worker offers it.
+    `online` means that a live worker offers it; `health` is ok or quarantined, `health_reason` why,
+    `health_at` since when.
     """
 
     id: UUID
@@ -51,6 +67,9 @@ class DeviceStatus:
     online: bool
     engine_ready: bool
     seen_at: datetime
+    health: str
+    health_reason: str | None
+    health_at: datetime | None
     run_id: UUID | None
     job_id: UUID | None
     acquired_at: datetime | None
@@ -60,3 +79,26 @@ class DeviceStatus:
 def list_all(connection: Connection) -> list[DeviceStatus]:
     """Every device that was ever seen, by host and index."""
     return [DeviceStatus(**row) for row in connection.execute(LIST)]
+
+
+def quarantine(connection: Connection, uuid: str, reason: str) -> None:
+    """Set a device aside: nothing is placed on it until it is readmitted."""
+    connection.execute(QUARANTINE, {"uuid": uuid, "reason": reason})
+
+
+def readmit(connection: Connection, uuid: str) -> None:
+    """Take a device back. Its engine still has to say that it is ready."""
+    connection.execute(READMIT, {"uuid": uuid})
+
+
+def quarantined(connection: Connection) -> set[str]:
+    """Uuids of the devices that are set aside, on any host."""
+    rows = connection.execute("select uuid from constellation.gpus where health = 'quarantined'")
+    return {row["uuid"] for row in rows}
+
+
+def id_of(connection: Connection, uuid: str) -> UUID | None:
+    """The id under which a device was registered."""
+    row = connection.execute("select id from constellation.gpus where uuid = %s", (uuid,))
+    found = row.fetchone()
+    return None if found is None else UUID(str(found["id"]))

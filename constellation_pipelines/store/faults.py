@@ -29,6 +29,15 @@ select kind, decision, message, run_id, gpu_id, worker_id, attempt, details, at
 OF_RUN = SELECT + " where run_id = %(id)s order by at, id"
 OF_DEVICE = SELECT + " where gpu_id = %(id)s order by at desc, id desc limit %(limit)s"
 
+# A few of each device, by its index.
+LATEST = """
+select f.* from constellation.gpus g
+ cross join lateral (
+   select kind, decision, message, run_id, gpu_id, worker_id, attempt, details, at
+     from constellation.faults where gpu_id = g.id
+    order by at desc, id desc limit %(limit)s) f
+"""
+
 LONGEST_MESSAGE = 2000
 
 
@@ -62,6 +71,14 @@ def of_run(connection: Connection, run_id: UUID) -> list[Fault]:
 def of_device(connection: Connection, gpu_id: UUID, limit: int) -> list[Fault]:
     """The latest faults of a device, newest first."""
     return [fault_of(row) for row in connection.execute(OF_DEVICE, {"id": gpu_id, "limit": limit})]
+
+
+def latest(connection: Connection, limit: int) -> dict[UUID, list[Fault]]:
+    """The latest faults of each device that has any, by its id, newest first."""
+    found: dict[UUID, list[Fault]] = {}
+    for row in connection.execute(LATEST, {"limit": limit}):
+        found.setdefault(row["gpu_id"], []).append(fault_of(row))
+    return found
 
 
 def fault_of(row: DictRow) -> Fault:

@@ -10,7 +10,10 @@ from constellation_pipelines.domain.errors import NotFound
 from constellation_pipelines.store.database import Connection
 
 REQUEST = """
-select r.job_id, r.scene_id, r.model_id, r.created_at, j.params, j.origin
+select r.job_id, r.scene_id, r.model_id, r.created_at, j.params, j.origin,
+       exists (select 1 from constellation.runs e
+                where e.job_id = r.job_id and e.scene_id = r.scene_id and e.id <> r.id
+                  and e.state in ('FAILED', 'CANCELLED')) as retried
   from constellation.runs r join constellation.jobs j on j.id = r.job_id
  where r.id = %(run_id)s
 """
@@ -38,6 +41,7 @@ class RunRequest:
     model_id: UUID | None
     params: dict[str, Any]
     date: str  # yyyy-mm-dd, UTC, the day the run was made: the same on every attempt
+    retried: bool  # an earlier run of the same job and scene failed or was cancelled
 
 
 def request_of(connection: Connection, run_id: UUID) -> RunRequest:
@@ -54,6 +58,7 @@ def request_of(connection: Connection, run_id: UUID) -> RunRequest:
         row["model_id"],
         row["params"],
         row["created_at"].strftime("%Y-%m-%d"),
+        row["retried"],
     )
 
 
@@ -79,6 +84,11 @@ def bind(
         },
     )
     connection.execute(NAME_JOB, {"run_id": run_id, "params": Jsonb({"model": model})})
+
+
+def begin(connection: Connection, run_id: UUID) -> None:
+    """Note that a run's work has begun, and tell of it. Take it before any row of the job."""
+    connection.execute("select constellation.begin_run(%s)", (run_id,))
 
 
 def record_metrics(connection: Connection, run_id: UUID, metrics: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ The next claim reserves the memory that was measured, the next prediction begins
 fitted, and outlooks are made from the time that tiles took.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from constellation_pipelines.store.database import Connection
 
@@ -24,6 +26,14 @@ on conflict (model_digest, device_name, chip_px) do update
 FIND = """
 select mem_mb, safe_batch, tiles, device_s from constellation.profiles
  where model_digest = %(model_digest)s and device_name = %(device_name)s and chip_px = %(chip_px)s
+"""
+
+OF_DEVICES = """
+select g.uuid, g.id, g.name, g.simulated, p.mem_mb, p.safe_batch, p.tiles, p.device_s
+  from constellation.gpus g
+  left join constellation.profiles p
+    on p.model_digest = %(model_digest)s and p.device_name = g.name and p.chip_px = %(chip_px)s
+ where g.uuid = any(%(uuids)s)
 """
 
 
@@ -76,3 +86,32 @@ def find(connection: Connection, place: Place) -> Profile:
     }
     row = connection.execute(FIND, args).fetchone()
     return Profile() if row is None else Profile(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A registered device, and what a model was seen to take on its kind."""
+
+    gpu_id: UUID
+    uuid: str
+    name: str
+    simulated: bool
+    profile: Profile
+
+
+def of_devices(
+    connection: Connection, uuids: Sequence[str], model_digest: str, chip_px: int
+) -> list[Known]:
+    """What is known of a model on each of these devices, in their order."""
+    args = {"uuids": list(uuids), "model_digest": model_digest, "chip_px": chip_px}
+    rows = {row["uuid"]: row for row in connection.execute(OF_DEVICES, args)}
+    return [
+        Known(
+            row["id"],
+            row["uuid"],
+            row["name"],
+            row["simulated"],
+            Profile(row["mem_mb"], row["safe_batch"], row["tiles"] or 0, row["device_s"] or 0.0),
+        )
+        for row in (rows[uuid] for uuid in uuids)
+    ]

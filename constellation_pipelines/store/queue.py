@@ -88,12 +88,14 @@ select q.run_id, q.fence, q.attempt from constellation.run_queue q
  for update of q skip locked
 """
 
-# Over, but Dagster was never told: the grace is for a canceller that has not told it yet.
+# Over, but Dagster was never told. A run that had a worker has no process left that could tell; one
+# that was withdrawn while it waited gets a grace, for its canceller is about to.
 UNTOLD = """
-select q.run_id, q.exit_code, r.state = 'CANCELLING' as cancelled
+select q.run_id, q.exit_code, q.cancel_requested or r.state = 'CANCELLING' as cancelled
   from constellation.runs r join constellation.run_queue q on q.run_id = r.id
  where r.state in ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
-   and q.state = 'done' and q.finished_at < now() - interval '2 seconds'
+   and q.state = 'done'
+   and (q.worker_id is not null or q.finished_at < now() - interval '2 seconds')
 """
 
 

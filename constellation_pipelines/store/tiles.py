@@ -16,7 +16,7 @@ from constellation_pipelines.store.database import Connection
 COLUMNS = (
     "id, digest, row_off_px, col_off_px, height_px, width_px, state, footprint, geom_3857, "
     "area_km2, class_counts, top_class, confidence, valid_fraction, gsd_mismatch, read_ms, "
-    "infer_ms, error"
+    "infer_ms, error, attempts"
 )
 
 STAGE = """
@@ -24,30 +24,36 @@ create temporary table if not exists staged_tiles (
   id uuid, digest text, row_off_px int, col_off_px int, height_px int, width_px int, state text,
   footprint geometry, geom_3857 geometry, area_km2 float8, class_counts jsonb, top_class smallint,
   confidence float8, valid_fraction float8, gsd_mismatch boolean, read_ms float8, infer_ms float8,
-  error text
+  error text, attempts int
 ) on commit delete rows
 """
 
 COPY = f"copy staged_tiles ({COLUMNS}) from stdin"
 
-# A valid tile of another run is replaced only by a valid one: a failure never hides a result.
+# A valid tile of another run is replaced only by a valid one: a failure never hides a result. With
+# `replace` off it stays even then, unless that run has ended without completing.
 UPSERT = """
 insert into constellation.tiles as t
   (scene_id, model_id, run_id, job_id, id, digest, row_off_px, col_off_px, height_px, width_px,
    state, footprint, geom_3857, area_km2, class_counts, top_class, confidence, valid_fraction,
-   gsd_mismatch, read_ms, infer_ms, error)
+   gsd_mismatch, read_ms, infer_ms, error, attempts)
 select r.scene_id, r.model_id, r.id, r.job_id, s.id, s.digest, s.row_off_px, s.col_off_px,
        s.height_px, s.width_px, s.state, s.footprint::geography, s.geom_3857, s.area_km2,
        s.class_counts, s.top_class, s.confidence, s.valid_fraction, s.gsd_mismatch, s.read_ms,
-       s.infer_ms, s.error
+       s.infer_ms, s.error, s.attempts
   from staged_tiles s, constellation.runs r where r.id = %(run_id)s
 on conflict (digest) do update
    set run_id = excluded.run_id, job_id = excluded.job_id, state = excluded.state,
        class_counts = excluded.class_counts, top_class = excluded.top_class,
        confidence = excluded.confidence, valid_fraction = excluded.valid_fraction,
        gsd_mismatch = excluded.gsd_mismatch, read_ms = excluded.read_ms,
-       infer_ms = excluded.infer_ms, error = excluded.error, created_at = clock_timestamp()
- where excluded.state = 'COMPLETED' or t.state = 'FAILED'
+       infer_ms = excluded.infer_ms, error = excluded.error, attempts = excluded.attempts,
+       created_at = clock_timestamp()
+ where t.state = 'FAILED'
+    or (excluded.state = 'COMPLETED'
+        and (%(replace)s or t.run_id = excluded.run_id
+             or exists (select 1 from constellation.runs o
+                         where o.id = t.run_id and o.state in ('FAILED', 'CANCELLED'))))
 """
 
 COUNT = """
@@ -110,6 +116,7 @@ class TileRow:
     mercator: shapely.MultiPolygon  # EPSG:3857
     area_km2: float
     gsd_mismatch: bool
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +129,29 @@ class Progress:
     failed: int
 
 
-def commit(connection: Connection, lease: queue.Lease, rows: Iterable[TileRow]) -> Progress:
+def rehearse(connection: Connection, run_id: UUID) -> None:
+    """Go through a commit without tiles, under the id of no run: the next one will be quicker.
+
+    The connection then has its staging table, and its server process has seen all it must look up.
+    """
+    args = {"run_id": run_id, "replace": False}
+    valid(connection, [""], run_id)
+    connection.execute(STAGE)
+    with connection.cursor().copy(COPY):
+        pass
+    for statement in (UPSERT, COUNT, EMIT):
+        connection.execute(statement, args)
+
+
+def commit(
+    connection: Connection, lease: queue.Lease, rows: Iterable[TileRow], *, replace: bool = True
+) -> Progress:
     """Write tiles, counts and events together, or nothing: LeaseLost when the lease has passed on.
 
-    Writing the same tile twice leaves one row.
+    Writing the same tile twice leaves one row. `replace` takes the rows of other runs over, else
+    what another run has committed meanwhile stays that run's.
     """
-    args = {"run_id": lease.run_id}
+    args = {"run_id": lease.run_id, "replace": replace}
     lock_job(connection, lease.run_id)
     queue.guard(connection, lease)
     connection.execute(STAGE)
@@ -178,6 +202,7 @@ def record(row: TileRow) -> Sequence[Any]:
         result.read_ms,
         result.infer_ms,
         result.error,
+        row.attempts,
     )
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,80 +11,106 @@ from uuid import UUID
 
 from constellation_pipelines.domain.device import Device
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.gpu.inventory import inventory
+from constellation_pipelines.domain.simulation import SimulationFile
+from constellation_pipelines.gpu.inventory import offered, open_door
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
+from constellation_pipelines.store import devices as store_devices
 from constellation_pipelines.store import workers
 from constellation_pipelines.store.database import Database
-from constellation_pipelines.worker import process
-from constellation_pipelines.worker.engines import Engines
+from constellation_pipelines.worker import process, registration
+from constellation_pipelines.worker.engines import Engines, Patience
 from constellation_pipelines.worker.orders import Channel
-from constellation_pipelines.worker.supervisor import Supervisor, ZygoteGone
+from constellation_pipelines.worker.orphans import mark_children
+from constellation_pipelines.worker.scratch import scratch_folder
+from constellation_pipelines.worker.stamp import stamp
+from constellation_pipelines.worker.supervisor import Supervisor
+from constellation_pipelines.worker.zygotes import Handle, Zygotes
 
 # Libraries the zygote loads start threads of their own, and a fork needs a parent without any.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ServiceUnavailable without a database or devices."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises ServiceUnavailable without a database or devices, Conflict where the host has a worker.
+    """
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
-    found = inventory(settings.host_name, settings.simulate_gpus)
-    devices = [replace(device, slots=settings.device_slots) for device in found]
+    door = open_door(
+        settings.host_name, settings.simulate_gpus, SimulationFile(settings.simulation_file)
+    )
+    devices = [replace(device, slots=settings.device_slots) for device in offered(door)]
     if not devices:
         raise ServiceUnavailable("this host has no GPU and CONSTELLATION_SIMULATE_GPUS is 0")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Short paths: a Unix socket's name holds 107 bytes, and a data directory may lie deep.
-    with tempfile.TemporaryDirectory(prefix="constellation-") as folder:
+    with scratch_folder() as folder:
         database = Database(settings.database_url)
-        preload = [Path(model.folder) for model in discover(settings.models_dir)]
-        engines = Engines(devices, Path(folder), preload)
-        engines.tick()  # they load while the zygote warms up
-        worker_id = register(database, settings.host_name, devices)
         try:
-            serve(settings.definitions, database, worker_id, engines, stop)
+            preload = [Path(model.folder) for model in discover(settings.models_dir)]
+            engines = Engines(
+                devices,
+                folder,
+                preload,
+                door,
+                settings.simulation_file,
+                Patience(settings.engine_hang_s, settings.quarantine_s),
+            )
+            worker_id = registration.enter(database, settings.host_name, devices)
+            keep_in_quarantine(database, engines, devices)
+            mark_children(worker_id)
+            engines.tick()  # they load while the zygote warms up
+            try:
+                serve(settings, database, worker_id, engines, stop)
+            finally:
+                engines.stop()
+                with database.transaction() as connection:
+                    workers.stop(connection, worker_id)
         finally:
-            engines.stop()
-            with database.transaction() as connection:
-                workers.stop(connection, worker_id)
             database.close()
+            door.close()
 
 
-def register(database: Database, host: str, devices: list[Device]) -> UUID:
-    """Enter this worker and its devices."""
+def keep_in_quarantine(database: Database, engines: Engines, devices: list[Device]) -> None:
+    """A device that was set aside stays so until it passes a probe, whoever offers it."""
     with database.transaction() as connection:
-        worker_id = workers.register(connection, host=host, pid=os.getpid(), devices=devices)
+        aside = store_devices.quarantined(connection)
     for device in devices:
-        label = " (simulated)" if device.simulated else ""
-        print(f"device {device.index}: {device.name} {device.uuid}{label}", flush=True)
-    return worker_id
+        if device.uuid in aside:
+            engines.set_aside(device.uuid)
 
 
 def serve(
-    definitions: str,
+    settings: Settings,
     database: Database,
     worker_id: UUID,
     engines: Engines,
     stop: threading.Event,
 ) -> None:
-    """Run the supervisor on a warm zygote."""
+    """Run the supervisor on warm zygotes."""
+
+    def now() -> str:
+        return stamp(settings.definitions, settings.models_dir)
+
+    zygotes = Zygotes(lambda stamp: start_zygote(settings.definitions, stamp), now)
+    supervisor = Supervisor(database, worker_id, engines, zygotes)
+    try:
+        supervisor.serve(stop)
+    finally:
+        zygotes.stop()  # their children end with them
+        supervisor.hand_back()
+
+
+def start_zygote(definitions: str, stamp: str) -> Handle:
+    """Start a zygote process; it says when it is warm."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "constellation_pipelines.worker.zygote"]
     command += ["--channel", str(theirs.fileno()), "--definitions", definitions]
     environment = {**os.environ, **ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""}
     child = process.spawn(command, env=environment, pass_fds=[theirs.fileno()])
     theirs.close()
-    channel = Channel(ours)
-    supervisor = Supervisor(database, worker_id, engines, channel)
-    try:
-        if not channel.receive():
-            raise ServiceUnavailable("the zygote ended before it was warm; see the lines above")
-        print(f"zygote {child.pid} is warm", flush=True)
-        supervisor.serve(stop)
-    except ZygoteGone:
-        raise ServiceUnavailable("the zygote ended; its runs will be resumed") from None
-    finally:
-        process.stop(child)  # its children end with it
-        supervisor.hand_back()
+    return Handle(Channel(ours), lambda: process.stop(child), stamp)

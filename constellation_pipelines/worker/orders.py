@@ -9,13 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RunOrder:
-    """Everything a run process needs to know. `sockets` are its devices' engines by uuid."""
+    """Everything a run process needs to know.
+
+    `sockets` are its devices' engines by uuid. `resumed_after` says why the run goes on in a new
+    process; None for one that starts.
+    """
 
     run_id: str
     instance_ref: str
     fence: int
     attempt: int
     sockets: dict[str, str]
+    resumed_after: str | None = None
 
 
 Message = dict[str, Any]
@@ -50,7 +55,10 @@ class Channel:
         """Wait for data; return the whole messages in it, or [] once the other side is gone."""
         messages: list[Message] = []
         while not messages:
-            data = self.connection.recv(65536)
+            try:
+                data = self.connection.recv(65536)
+            except ConnectionResetError:  # it ended without having read what we said last
+                return []
             if not data:
                 return []
             messages = list(self._split(data))

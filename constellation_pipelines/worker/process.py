@@ -10,25 +10,35 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent(number: int = signal.SIGTERM) -> None:
-    """Ask the kernel to send this process a signal when its parent ends (prctl(2))."""
+def die_with_parent(parent_pid: int, number: int = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process a signal when its parent ends (prctl(2)).
+
+    Where the parent has ended before the kernel could be asked, this process ends at once.
+    """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent_pid:
+        os._exit(os.EX_TEMPFAIL)
 
 
 def spawn(
-    command: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    pass_fds: Sequence[int] = (),
+    death_signal: int = signal.SIGTERM,
 ) -> "subprocess.Popen[bytes]":
-    """Start a command in a process group of its own that ends with us.
+    """Start a command in a process group of its own that gets `death_signal` when we end.
 
     Call it from the main thread: the kernel watches the thread that made the child.
     """
+    us = os.getpid()
     return subprocess.Popen(
         list(command),
         env=dict(env),
         pass_fds=tuple(pass_fds),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=lambda: die_with_parent(us, death_signal),
     )
 
 

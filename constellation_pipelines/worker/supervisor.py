@@ -5,41 +5,41 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.store import queue, workers
+from constellation_pipelines.store import queue, run_ends, workers
 from constellation_pipelines.store.database import Connection, Database
-from constellation_pipelines.worker.engines import Engines
-from constellation_pipelines.worker.orders import Channel, Message, RunOrder, encode, run_order
+from constellation_pipelines.worker import device_faults
+from constellation_pipelines.worker.engines import Change, Engines
+from constellation_pipelines.worker.orders import Message, RunOrder
+from constellation_pipelines.worker.zygotes import Zygotes
 
 HEARTBEAT_S = 2.0
-PATIENCE_S = 10.0  # an interrupted run that has not ended by then is killed
+PATIENCE_S = 1.2  # an interrupted run that has not ended by then is killed
 POLL_S = 0.5  # for a lost notification, and for engines becoming ready
 RECONNECT_S = 1.0
 
 CHANNELS = (queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL)
-RUN_STATE = "select state from constellation.runs where id = %s"
-
-
-class ZygoteGone(Exception):
-    """The zygote has ended; its children have ended with it."""
 
 
 class Supervisor:
     """Holds no truth of its own: what it forgets, the database still knows."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, engines: Engines, channel: Channel
+        self, database: Database, worker_id: UUID, engines: Engines, zygotes: Zygotes
     ) -> None:
         self._database = database
         self._worker_id = worker_id
         self._engines = engines
-        self._channel = channel
+        self._zygotes = zygotes
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
+        self._changes: deque[Change] = deque()
+        self._moved: set[UUID] = set()  # killed because their device failed
         self._interrupted: dict[UUID, float] = {}  # run -> when, on our clock
         self._next_beat = 0.0
 
@@ -62,22 +62,25 @@ class Supervisor:
         self._claims.clear()
 
     def _turn(self, listener: Connection) -> None:
-        ends = [listener.fileno(), self._channel.fileno()]
-        readable, _, _ = select.select(ends, [], [], POLL_S)
-        if self._channel.fileno() in readable:
-            messages = self._channel.receive()
-            if not messages:
-                raise ZygoteGone
-            self._inbox.extend(messages)
+        self._zygotes.tick()
+        ends: list[Any] = [listener, *self._zygotes.channels]
+        readable, _, _ = select.select(ends, [], [], self._pause_s())
+        self._inbox.extend(self._zygotes.hear(readable))
         while self._inbox:  # a message is dropped only once it has been handled
             self._hear(self._inbox[0])
             self._inbox.popleft()
         for note in self._database.notifications(listener):
             if note.channel == queue.INTERRUPT_CHANNEL:
                 self._interrupt(UUID(note.payload))
+        self._claim()
+        self._insist()
         self._tend_engines()
         self._beat()
-        self._claim()
+
+    def _pause_s(self) -> float:
+        """How long to wait for news: no longer than the next interrupted run has left."""
+        deadlines = [at + PATIENCE_S - time.monotonic() for at in self._interrupted.values()]
+        return max(0.05, min([POLL_S, *deadlines]))
 
     def _hear(self, message: Message) -> None:
         if "started" in message:
@@ -89,13 +92,13 @@ class Supervisor:
             self._ended(UUID(message["exited"]), message["code"])
 
     def _claim(self) -> None:
-        while True:
+        while self._zygotes.is_warm:
             with self._database.transaction() as connection:
                 claim = queue.claim(connection, self._worker_id)
             if claim is None:
                 return
             self._claims[claim.lease.run_id] = claim
-            self._channel.send(run_order(self._order_of(claim)))
+            self._zygotes.run(self._order_of(claim))
 
     def _order_of(self, claim: queue.Claim) -> RunOrder:
         sockets = self._engines.sockets
@@ -105,37 +108,51 @@ class Supervisor:
             fence=claim.lease.fence,
             attempt=claim.attempt,
             sockets={uuid: sockets[uuid] for uuid in claim.devices},
+            resumed_after=self._reason_of(claim) if claim.resume else None,
         )
+
+    def _reason_of(self, claim: queue.Claim) -> str:
+        """Why a run goes on in a new process, for the operator."""
+        with self._database.transaction() as connection:
+            found = run_ends.last_fault(connection, claim.lease.run_id)
+        return found or "Its worker stopped in good order and gave it back."
 
     def _ended(self, run_id: UUID, code: int) -> None:
         """A run process is gone: done, or dead before it could say how it ended.
 
-        The dispatcher tells Dagster of a run that has died too often.
+        The dispatcher tells Dagster of a run that has died too often, or did not stop by itself.
         """
         claim = self._claims.get(run_id)
         if claim is None:
             return
         with self._database.transaction() as connection:
-            row = connection.execute(RUN_STATE, (run_id,)).fetchone()
-            told = row is None or row["state"] in ("COMPLETED", "FAILED", "CANCELLED")
-            attempt = None if told else queue.requeue(connection, claim.lease, resume=True)
-            if attempt is None:
-                queue.finish(connection, claim.lease, code)
+            moved = run_id in self._moved
+            attempt = run_ends.settle(connection, claim.lease, code, moved=moved)
         self._claims.pop(run_id, None)
         self._interrupted.pop(run_id, None)
+        self._moved.discard(run_id)
         if attempt is not None:
             print(f"run {run_id} died with {code}; attempt {attempt} follows", flush=True)
 
     def _interrupt(self, run_id: UUID) -> None:
         if run_id in self._claims and run_id not in self._interrupted:
             self._interrupted[run_id] = time.monotonic()
-            self._channel.send(encode({"interrupt": str(run_id)}))
+            self._zygotes.interrupt(str(run_id))
 
     def _tend_engines(self) -> None:
-        for uuid, ready in self._engines.tick():
-            print(f"engine of {uuid} {'is ready' if ready else 'is gone'}", flush=True)
-            with self._database.transaction() as connection:
-                workers.set_ready(connection, self._worker_id, uuid, ready)
+        self._changes.extend(self._engines.tick())
+        while self._changes:  # a change is dropped only once it has been handled
+            self._device_changed(self._changes[0])
+            self._changes.popleft()
+
+    def _device_changed(self, change: Change) -> None:
+        """Keep it, and end the runs that have to move: killed, they go on elsewhere."""
+        print(f"device {change.uuid}: {change.kind} {change.message}".rstrip(), flush=True)
+        runs = [run_id for run_id, claim in self._claims.items() if change.uuid in claim.devices]
+        for run_id in device_faults.note(self._database, self._worker_id, change, runs):
+            if device_faults.moves_free(self._database, run_id):
+                self._moved.add(run_id)
+            self._zygotes.kill(str(run_id))
 
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
@@ -149,7 +166,6 @@ class Supervisor:
                 self._interrupt(run.lease.run_id)
         self._give_up({run.lease.fence for run in held})
         self._give_back([run.lease for run in held])
-        self._insist()
 
     def _give_up(self, fences: set[int]) -> None:
         """End runs whose lease has passed to someone else while the database was away.
@@ -158,7 +174,7 @@ class Supervisor:
         """
         for run_id, claim in self._claims.items():
             if claim.lease.fence not in fences:
-                self._channel.send(encode({"kill": str(run_id)}))
+                self._zygotes.kill(str(run_id))
 
     def _give_back(self, held: Iterable[queue.Lease]) -> None:
         """Queue runs again whose claim was committed just as the connection was lost."""
@@ -169,10 +185,12 @@ class Supervisor:
                     give_back(connection, lease)
 
     def _insist(self) -> None:
-        """Kill what was interrupted and does not end."""
+        """Kill what was interrupted and does not end, again and again until it is gone."""
+        now = time.monotonic()
         for run_id, interrupted_at in self._interrupted.items():
-            if time.monotonic() - interrupted_at > PATIENCE_S:
-                self._channel.send(encode({"kill": str(run_id)}))
+            if now - interrupted_at > PATIENCE_S:
+                self._interrupted[run_id] = now
+                self._zygotes.kill(str(run_id))
 
 
 def give_back(connection: Connection, lease: queue.Lease) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
 from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.store import devices, faults
 from tests.api.service import MODEL, Service, add_scene, write_raster
 from tests.api.test_jobs import problem_of
 
@@ -159,6 +161,7 @@ def test_a_gpu_says_that_it_is_simulated_and_who_holds_it(
     (free,) = http.get("/gpus").json()["items"]
     assert (free["uuid"], free["simulated"], free["online"]) == ("SIM-0", True, True)
     assert free["held_by"] is None
+    assert (free["health"], free["health_reason"], free["faults"]) == ("ok", None, [])
     with service.database.transaction() as connection:
         connection.execute(
             "insert into constellation.leases (fence, gpu_id, worker_id, run_id, expires_at)"
@@ -170,6 +173,41 @@ def test_a_gpu_says_that_it_is_simulated_and_who_holds_it(
     assert (held["held_by"]["run_id"], held["held_by"]["job_id"]) == (run, job)
     shown = http.get(f"/runs/{run}").json()
     assert (shown["device_uuid"], shown["simulated"]) == ("SIM-0", True)
+
+
+def test_a_gpu_tells_how_it_is_and_what_went_wrong_on_it_lately(
+    service: Service, http: httpx.Client
+) -> None:
+    gpu = new_id()
+    service.database.execute(
+        "insert into constellation.gpus (id, uuid, host, idx, name, total_mem_mb, simulated)"
+        " values (%s, 'SIM-9', 'h', 0, 'CPU', 8000, true)",
+        (gpu,),
+    )
+    with service.database.transaction() as connection:
+        devices.quarantine(connection, "SIM-9", "Xid 79")
+        for number in range(7):
+            fault = Fault(
+                FaultKind.DEVICE, Decision.QUARANTINE_DEVICE, f"fault {number}", gpu_id=gpu
+            )
+            faults.record(connection, fault)
+    shown = gpu_of(http, "SIM-9")
+    assert (shown["health"], shown["health_reason"]) == ("quarantined", "Xid 79")
+    assert shown["health_at"] is not None
+    assert [fault["message"] for fault in shown["faults"]] == [
+        f"fault {number}" for number in (6, 5, 4, 3, 2)
+    ]
+    assert shown["faults"][0]["decision"] == "quarantine_device"
+    with service.database.transaction() as connection:
+        devices.readmit(connection, "SIM-9")
+    shown = gpu_of(http, "SIM-9")
+    assert (shown["health"], shown["health_reason"]) == ("ok", None)
+
+
+def gpu_of(http: httpx.Client, uuid: str) -> dict[str, Any]:
+    """One of the GPUs that the tests of this module have made."""
+    (found,) = [gpu for gpu in http.get("/gpus").json()["items"] if gpu["uuid"] == uuid]
+    return dict(found)
 
 
 def test_a_real_scene_can_be_quoted(

@@ -152,6 +152,10 @@ def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Co
     assert "free" in out
     (gpu,) = as_json(constellation("gpus", "--json"))
     assert gpu["simulated"] is True
+    service.database.execute(
+        "update constellation.gpus set health = 'quarantined', health_reason = 'Xid 79: gone'"
+    )
+    assert "quarantined: Xid 79: gone" in " ".join(constellation("gpus")[1].split())
 
 
 # ---- jobs ----

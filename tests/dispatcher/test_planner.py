@@ -1,5 +1,6 @@
 """The dispatcher's turns: what is pending reaches Dagster once, whatever dies in between."""
 
+import subprocess
 from pathlib import Path
 from uuid import UUID
 
@@ -12,10 +13,11 @@ from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
 from constellation_pipelines.dispatcher.planner import Planner
 from constellation_pipelines.domain.errors import ConstellationError
 from constellation_pipelines.domain.ids import new_id
-from constellation_pipelines.store import queue
+from constellation_pipelines.store import queue, run_ends
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.worker.identity import identity_of
 from tests.launcher.conftest import instance as instance
-from tests.store.test_queue import claimed, silence, worker
+from tests.store.test_queue import claim, claimed, silence, worker
 from tests.store.test_tiles import new_model, new_scene
 
 MODEL = "land-cover"
@@ -58,7 +60,10 @@ def submit(database: Database, model: str = MODEL, **params: object) -> UUID:
         new_scene(database),
         new_model(database),
     )
-    database.execute("update constellation.models set name = %s where id = %s", (model, model_id))
+    database.execute(
+        "update constellation.models set name = %s, version = id::text where id = %s",
+        (model, model_id),
+    )
     database.execute(
         "insert into constellation.jobs (id, name, params, state, origin, submitted_by, priority) "
         "values (%s, 'job', '{\"reuse\": false}', 'PENDING', 'api', 'ann', 3)",
@@ -174,6 +179,20 @@ def test_a_cancelled_job_takes_its_queued_run_along(planner: Planner, database: 
     assert states(database, run_id)[:2] == ("CANCELLED", "CANCELLED")
 
 
+def test_a_run_in_a_state_of_a_newer_dagster_holds_up_no_other(
+    planner: Planner, database: Database
+) -> None:
+    unknown, known = submit(database), submit(database)
+    planner.turn()
+    database.execute(
+        "update dagster.runs set status = 'HIBERNATING' where run_id = %s", (str(unknown),)
+    )
+    database.execute("update constellation.jobs set cancel_requested_at = now()")
+    planner.turn()
+    assert states(database, unknown)[0] == "QUEUED"
+    assert states(database, known)[0] == "CANCELLED"
+
+
 def test_a_job_cancelled_before_its_run_was_made_never_reaches_dagster(
     planner: Planner, database: Database, instance: dg.DagsterInstance
 ) -> None:
@@ -192,7 +211,61 @@ def test_the_run_of_a_dead_worker_starts_again(planner: Planner, database: Datab
     silence(database, worker_id)
     planner.turn()
     again = claimed(database, worker(database))
-    assert (again.lease.run_id, again.resume, again.attempt) == (lease.run_id, True, 2)
+    assert (again.lease.run_id, again.resume, again.attempt) == (lease.run_id, True, 1)
+
+
+def test_a_worker_of_this_machine_is_proven_dead_at_once(
+    planner: Planner, database: Database
+) -> None:
+    submit(database)
+    planner.hear_first()  # its silence is no proof now, its death is
+    planner.turn()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        identity = identity_of(process.pid)
+        dead = worker(database)
+        database.execute(
+            "update constellation.workers set pid = %s, boot_id = %s, pid_started_ticks = %s",
+            (process.pid, identity.boot_id, identity.started_ticks) if identity else None,
+        )
+        lease = claimed(database, dead).lease
+        planner.turn()
+        assert claim(database, worker(database, host="elsewhere")) is None
+        process.kill()
+    planner.turn()
+    again = claimed(database, worker(database, host="elsewhere"))
+    assert again.lease.run_id == lease.run_id
+    row = database.fetch_one("select stopped_at from constellation.workers where id = %s", (dead,))
+    assert row is not None
+    assert row["stopped_at"] is not None
+
+
+def test_silence_is_no_proof_right_after_an_outage(planner: Planner, database: Database) -> None:
+    submit(database)
+    planner.turn()
+    worker_id = worker(database)
+    claimed(database, worker_id)
+    silence(database, worker_id)
+    planner.hear_first()
+    planner.turn()
+    assert claim(database, worker(database, host="elsewhere")) is None
+
+
+def test_a_cancelled_run_that_was_killed_is_cancelled_in_dagster(
+    planner: Planner, database: Database, instance: dg.DagsterInstance
+) -> None:
+    run_id = submit(database)
+    planner.turn()
+    lease = claimed(database, worker(database)).lease
+    assert instance.run_coordinator.cancel_run(str(run_id))
+    # The process started the run while its end was asked for, and then hung.
+    database.execute("update dagster.runs set status = 'STARTED'")
+    with database.transaction() as connection:
+        run_ends.settle(connection, lease, -9)
+    planner.turn()
+    run = instance.get_run_by_id(str(run_id))
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.CANCELED
+    assert states(database, run_id)[:2] == ("CANCELLED", "CANCELLED")
 
 
 def test_a_run_that_died_too_often_fails_in_dagster_too(

@@ -42,10 +42,13 @@ class RunningEngine:
         return self.process.wait(timeout=10)
 
 
-def start_engine(folder: Path) -> RunningEngine:
+def start_engine(folder: Path, simulation: Path | None = None) -> RunningEngine:
+    """An engine process of simulated device 0, once it answers."""
     socket = folder / "engine.sock"
     command = [sys.executable, "-m", "constellation_pipelines.inference.engine"]
     command += ["--device", "SIM-1", "--socket", str(socket), "--simulated"]
+    if simulation is not None:
+        command += ["--simulation", str(simulation)]
     command += ["--preload", str(PACKAGE)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     engine = RunningEngine(subprocess.Popen(command, env=environment), socket)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from constellation_pipelines.lake.files import files_of_run, whole_file
+from constellation_pipelines.lake.files import clear_drafts, files_of_run, whole_file
 
 
 def test_a_file_appears_once_it_is_complete(tmp_path: Path) -> None:
@@ -36,3 +36,25 @@ def test_predictions_lie_where_duckdb_finds_them_by_model_and_date(tmp_path: Pat
     below = files.predictions.relative_to(tmp_path)
     assert below == Path("predictions/model=m@1/date=2026-11-23/r.parquet")
     assert files.raster.parent == files.item.parent == tmp_path / "rasters" / "r"
+
+
+def test_drafts_of_a_killed_attempt_are_cleared_and_only_those(tmp_path: Path) -> None:
+    files = files_of_run(tmp_path, run_id="r", model="m@1", date="2026-11-23")
+    drafts = [
+        files.predictions.with_name(".r.parquet.1234.partial"),
+        files.raster.with_name(".1f.plain.tif"),
+        files.raster.with_name(".1f.cog.tif.ovr.tmp"),
+        files.item.with_name(".item.json.1234.partial"),
+    ]
+    others = [files.predictions.with_name(".another.parquet.99.partial"), files.raster]
+    for path in (*drafts, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    clear_drafts(files)
+    assert [path for path in drafts if path.exists()] == []
+    assert [path for path in others if path.exists()] == others
+
+
+def test_there_may_be_nothing_to_clear(tmp_path: Path) -> None:
+    clear_drafts(files_of_run(tmp_path, run_id="r", model="m@1", date="2026-11-23"))
+    assert list(tmp_path.iterdir()) == []

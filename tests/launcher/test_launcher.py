@@ -1,12 +1,11 @@
 """What Dagster asks of our coordinator and launcher, and what our tables then say."""
 
-import inspect
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import dagster as dg
 import pytest
-from dagster._cli.api import _execute_run_command_body, _resume_run_command_body
 from dagster._core.launcher.base import ResumeRunContext, WorkerStatus
 from dagster._core.run_coordinator.base import SubmitRunContext
 
@@ -14,7 +13,10 @@ from constellation_pipelines.dispatcher.dagster_door import remote_origin
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.launcher import tags
-from constellation_pipelines.store import queue
+from constellation_pipelines.launcher.compute_logs import ConstellationComputeLogManager
+from constellation_pipelines.launcher.coordinator import ConstellationRunCoordinator
+from constellation_pipelines.launcher.launcher import ConstellationRunLauncher
+from constellation_pipelines.store import queue, run_ends
 from constellation_pipelines.store.database import Database
 from tests.store.test_queue import claimed, worker
 
@@ -207,7 +209,43 @@ def test_tags_have_defaults() -> None:
     assert tags.gpu_count({tags.GPU_COUNT: "0"}) == 0
 
 
-@pytest.mark.parametrize("body", [_execute_run_command_body, _resume_run_command_body])
-def test_dagster_still_executes_runs_the_way_the_run_process_calls_it(body: object) -> None:
-    names = list(inspect.signature(body).parameters)  # type: ignore[arg-type]
-    assert names == ["run_id", "instance", "write_stream_fn", "set_exit_code_on_failure"]
+def test_the_queue_tells_an_operator_about_a_run(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    told = instance.run_launcher.get_run_worker_debug_info(run)
+    assert told is not None
+    assert "waiting for a device since" in told
+    lease = claimed(database, worker(database, host="rack-7")).lease
+    told = instance.run_launcher.get_run_worker_debug_info(run)
+    assert told is not None
+    assert "host: rack-7" in told
+    assert "devices: SIM-0" in told
+    with database.transaction() as connection:
+        run_ends.settle(connection, lease, -9)
+    told = instance.run_launcher.get_run_worker_debug_info(run)
+    assert told is not None
+    assert "attempt: 2 of 3" in told
+    assert "process, resume: The run's process was ended by SIGKILL." in told
+
+
+def test_a_suspended_run_of_a_newer_dagster_can_be_cancelled(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    database.execute("update dagster.runs set status = 'SUSPENDED'")
+    suspended = instance.get_run_by_id(run.run_id)
+    assert suspended is not None
+    health = instance.run_launcher.check_run_worker_health(suspended)
+    assert health.status == WorkerStatus.RUNNING
+    assert instance.run_coordinator.cancel_run(run.run_id)
+    assert state(database, run.run_id)[:2] == ("CANCELLED", "CANCELLED")
+
+
+@pytest.mark.parametrize(
+    "described",
+    [ConstellationRunLauncher, ConstellationRunCoordinator, ConstellationComputeLogManager],
+)
+def test_every_field_of_the_configuration_is_described(described: Any) -> None:
+    for name, field in described.config_type().items():
+        assert field.description, name

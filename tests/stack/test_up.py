@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from constellation_pipelines.domain.simulation import Simulation, parse
+from constellation_pipelines.settings import Settings
 from constellation_pipelines.stack import lock, ports, status
 from constellation_pipelines.stack.account import forget_folders
 from constellation_pipelines.stack.process import ProcessId, marked
 from constellation_pipelines.stack.status import StackStatus
-from constellation_pipelines.stack.up import stop_stack
+from constellation_pipelines.stack.up import make_simulation_file, stop_stack
 from constellation_pipelines.stack.waiting import wait_until
 
 PATIENCE_S = 60.0
@@ -197,6 +199,19 @@ def test_a_data_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None
     _, complaint = start(tmp_path / "file" / "data").communicate(timeout=PATIENCE_S)
     assert complaint.startswith(f"error: CONSTELLATION_DATA_DIR={tmp_path}/file/data cannot be")
     assert complaint.count("\n") == 1
+
+
+def test_a_file_to_tell_simulated_devices_to_fail_is_there_to_be_edited(tmp_path: Path) -> None:
+    own = Settings(data_dir=tmp_path)
+    make_simulation_file(own)
+    assert parse(own.simulation_file.read_text()) == Simulation()
+    own.simulation_file.write_text('{"devices": {"0": {"lost": true}}}')
+    make_simulation_file(own)
+    assert "lost" in own.simulation_file.read_text(), "it is the person's from then on"
+    named = Settings(data_dir=tmp_path, simulation=tmp_path / "named.json")
+    make_simulation_file(named)
+    assert named.simulation_file == tmp_path / "named.json"
+    assert named.simulation_file.exists()
 
 
 def test_a_terminal_that_goes_away_does_not_keep_the_services_from_stopping(

@@ -68,6 +68,7 @@ function HeldBy({ holder, others, nowMs }: HeldByProps) {
 }
 
 function Idle({ device, nowMs }: { device: Gpu; nowMs: number }) {
+  if (device.health === "quarantined") return <>set aside until it passes a probe: {device.health_reason}</>;
   if (device.online) return <>held by nobody</>;
   return (
     <>
@@ -76,9 +77,10 @@ function Idle({ device, nowMs }: { device: Gpu; nowMs: number }) {
   );
 }
 
-/** Each condition in a word: no worker, no engine yet, at work, or free. */
+/** Each condition in a word: no worker, a fault of its own, no engine yet, at work, or free. */
 function conditionOf(device: Gpu): [label: string, tone: Tone] {
   if (!device.online) return ["offline", "bad"];
+  if (device.health === "quarantined") return ["quarantined", "bad"];
   if (!device.engine_ready) return ["engine starting", "idle"];
   return device.held_by ? ["in use", "accent"] : ["engine ready", "good"];
 }

@@ -1,0 +1,89 @@
+"""The end of a run's process, and what follows from it: nothing, another attempt, or failure."""
+
+import os
+import signal
+from uuid import UUID
+
+from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
+from constellation_pipelines.store import faults, jobs, queue
+from constellation_pipelines.store.database import Connection
+from constellation_pipelines.store.tiles import lock_job
+
+# A process says this when a service it needs was away: the run goes on, and pays no attempt.
+GAVE_BACK = os.EX_TEMPFAIL
+MOST_TIMES_GIVEN_BACK = 10
+
+FACTS = """
+select r.state, q.cancel_requested, q.attempt, q.worker_id,
+       (select l.gpu_id from constellation.leases l
+         where l.fence = q.fence and l.released_at is null limit 1) as gpu_id,
+       (select count(*) from constellation.faults f
+         where f.run_id = q.run_id and f.kind = 'transient' and f.decision = 'resume')
+         as times_given_back
+  from constellation.run_queue q left join constellation.runs r on r.id = q.run_id
+ where q.run_id = %(run_id)s and q.fence = %(fence)s and q.state = 'leased'
+"""
+
+
+def settle(
+    connection: Connection, lease: queue.Lease, code: int, *, moved: bool = False
+) -> int | None:
+    """Free what a run held whose process ended with `code`; queue it again where it is not over.
+
+    Returns the number of the attempt that follows, None where none does. A negative code is the
+    number of the signal that ended it. A run that is `moved` was ended by its worker because of its
+    device, which has been recorded, and pays no attempt. Where the lease has passed on, nothing
+    changes. The dispatcher is woken where Dagster has to be told of the end.
+    """
+    lock_job(connection, lease.run_id)
+    row = connection.execute(FACTS, {"run_id": lease.run_id, "fence": lease.fence}).fetchone()
+    if row is None or row["state"] in (None, "COMPLETED", "FAILED", "CANCELLED"):
+        queue.finish(connection, lease, code)
+        return None
+    if row["cancel_requested"]:
+        queue.finish(connection, lease, code)
+        queue.wake(connection, jobs.CANCEL_CHANNEL, lease.run_id)
+        return None
+    gave_back = code == GAVE_BACK and row["times_given_back"] < MOST_TIMES_GIVEN_BACK
+    free = moved or gave_back
+    attempt = queue.requeue(connection, lease, resume=True, spend_attempt=not free)
+    if attempt is None:
+        queue.finish(connection, lease, code)
+        queue.wake(connection, jobs.CANCEL_CHANNEL, lease.run_id)
+    if moved and attempt is not None:
+        return attempt
+    fault = Fault(
+        FaultKind.TRANSIENT if code == GAVE_BACK else FaultKind.PROCESS,
+        Decision.FAIL if attempt is None else Decision.RESUME,
+        f"The run's process {words(code)}.",
+        run_id=lease.run_id,
+        gpu_id=row["gpu_id"],
+        worker_id=row["worker_id"],
+        attempt=row["attempt"],
+        details={"exit_code": code},
+    )
+    faults.record(connection, fault)
+    return attempt
+
+
+def words(code: int) -> str:
+    """How a process ended, for people."""
+    if code == GAVE_BACK:
+        return "gave the run back because a service it needs was away"
+    if code < 0:
+        return f"was ended by {signal_name(-code)}"
+    return f"ended with exit code {code}"
+
+
+def signal_name(number: int) -> str:
+    """SIGKILL for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def last_fault(connection: Connection, run_id: UUID) -> str | None:
+    """Why a run goes on in a new process: the message of its latest fault."""
+    found = faults.of_run(connection, run_id)
+    return found[-1].message if found else None

@@ -1,0 +1,64 @@
+"""Turns on a device are fair."""
+
+import threading
+import time
+from itertools import pairwise
+
+from constellation_pipelines.inference.turns import Turns
+
+
+def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
+    turns, order = Turns(), []
+
+    def take(name: int) -> None:
+        with turns.turn():
+            order.append(name)
+
+    threads = []
+    with turns.turn():
+        for name in range(8):
+            threads.append(threading.Thread(target=take, args=(name,)))
+            threads[-1].start()
+            while len(turns._waiting) <= name:
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(60)
+    assert order == list(range(8))
+
+
+def test_one_who_comes_back_at_once_queues_behind_those_who_wait() -> None:
+    turns, order = Turns(), []
+
+    def work(name: str) -> None:
+        for _ in range(20):
+            with turns.turn():
+                order.append(name)
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    changes = sum(x != y for x, y in pairwise(order))
+    assert changes > 20
+
+
+def test_it_knows_how_long_the_present_turn_has_lasted() -> None:
+    turns = Turns()
+    assert turns.busy_s is None
+    with turns.turn():
+        time.sleep(0.02)
+        assert (turns.busy_s or 0) >= 0.02
+    assert turns.busy_s is None
+
+
+def test_an_error_in_a_turn_passes_it_on() -> None:
+    turns = Turns()
+    try:
+        with turns.turn():
+            raise ValueError
+    except ValueError:
+        pass
+    assert turns.wait_idle(1.0)
+    assert not turns.wait_idle(0.05), "whoever waited for the end keeps the device"

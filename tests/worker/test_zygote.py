@@ -1,0 +1,126 @@
+"""A run's whole process group ends with its leader, and the leaders with the zygote."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from constellation_pipelines.worker.orders import Channel, Message, encode
+
+WAIT_S = 60.0
+
+# A zygote whose runs start a child of their own, say who they are, and sleep.
+PROGRAM = """
+import socket, subprocess, sys, time
+from constellation_pipelines.worker.orders import Channel
+from constellation_pipelines.worker.zygote import Zygote
+
+def body():
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    time.sleep(600)
+    return 0
+
+class Small(Zygote):
+    def _obey(self, message):
+        if "run" in message:
+            self._adopt(self._fork(body), message["run"])
+        else:
+            super()._obey(message)
+
+Small(Channel(socket.socket(fileno=int(sys.argv[1]))), __name__, spares=0).serve()
+"""
+
+
+class Scene:
+    """A zygote, and the supervisor's end of its channel."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(WAIT_S)
+        self.child = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(theirs.fileno())], pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        self.channel = Channel(ours)
+        self._heard: list[Message] = []
+        assert "ready" in self.hear()
+
+    def hear(self) -> Message:
+        """The next message of the zygote."""
+        while not self._heard:
+            self._heard = self.channel.receive()
+            assert self._heard, "the zygote has ended"
+        return self._heard.pop(0)
+
+    def start(self, name: str) -> list[psutil.Process]:
+        """Start a run; the run's process and its child."""
+        self.channel.send(encode({"run": name}))
+        leader = psutil.Process(self.hear()["pid"])
+        eventually(lambda: len(leader.children()) == 1)
+        return [leader, *leader.children()]
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    made = Scene()
+    yield made
+    made.channel.connection.close()
+    made.child.kill()
+    made.child.wait()
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_killed_run_started_ends_with_it(scene: Scene) -> None:
+    group, other = scene.start("one"), scene.start("two")
+    os.kill(group[0].pid, signal.SIGKILL)
+    assert scene.hear() == {"exited": "one", "code": -signal.SIGKILL}
+    eventually(lambda: all(gone(process) for process in group))
+    assert not any(gone(process) for process in other)
+
+
+def test_a_run_is_killed_with_what_it_started(scene: Scene) -> None:
+    group = scene.start("one")
+    scene.channel.send(encode({"kill": "one"}))
+    assert scene.hear() == {"exited": "one", "code": -signal.SIGKILL}
+    eventually(lambda: all(gone(process) for process in group))
+
+
+def test_an_interrupted_run_may_end_by_itself(scene: Scene) -> None:
+    scene.start("one")
+    scene.channel.send(encode({"interrupt": "one"}))
+    assert scene.hear() == {"exited": "one", "code": 1}
+
+
+def test_runs_and_what_they_started_end_with_the_supervisor(scene: Scene) -> None:
+    group = scene.start("one")
+    scene.channel.connection.close()
+    eventually(lambda: all(gone(process) for process in group))
+    scene.child.wait(WAIT_S)
+
+
+def test_a_zygote_that_is_told_to_end_takes_its_runs_along(scene: Scene) -> None:
+    group = scene.start("one")
+    scene.child.terminate()
+    eventually(lambda: all(gone(process) for process in group))
+
+
+def test_runs_end_with_a_killed_zygote(scene: Scene) -> None:
+    leader, _ = scene.start("one")
+    scene.child.kill()
+    eventually(lambda: gone(leader))
