@@ -18,7 +18,15 @@ from constellation_pipelines.domain import names
 from constellation_pipelines.domain.errors import LeaseLost, NotFound
 from constellation_pipelines.geo.place import Places
 from constellation_pipelines.launcher import tags
-from constellation_pipelines.store import models, plans, queue, scenes, tiles
+from constellation_pipelines.store import (
+    models,
+    plans,
+    profiles,
+    queue,
+    scenes,
+    tile_attempts,
+    tiles,
+)
 from constellation_pipelines.store.database import Connection, Database
 from resources.engines import EnginesResource
 from resources.lake import LakeResource
@@ -108,4 +116,6 @@ def rehearse(connection: Connection) -> None:
             windows = list(digests_of(scene, model, None))
             Places(scene.grid).of(windows[:1])
     plans.bind(connection, NO_RUN, scene_id=NO_RUN, model_id=NO_RUN, model="", planned=0, reused=0)
+    profiles.of_devices(connection, [], "", 1)
+    tile_attempts.of_run(connection, NO_RUN)
     tiles.rehearse(connection, NO_RUN)
