@@ -1,9 +1,12 @@
 """Coverage: where a model has been, per scene and in map cells."""
 
+from uuid import UUID
+
 import dagster as dg
 
 from assets.names import coverage_key, predictions_key
 from assets.partitions import scenes
+from assets.predictions import recorded
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.store import coverage, models
 from constellation_pipelines.store import scenes as scene_store
@@ -24,7 +27,12 @@ def coverage_asset(card: ModelCard) -> dg.AssetsDefinition:
     def covered(
         context: dg.AssetExecutionContext, database: DatabaseResource
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
-        with database.open() as opened, opened.transaction() as connection:
+        run_id = UUID(context.run.run_id)
+        with (
+            database.open() as opened,
+            recorded(opened, run_id),
+            opened.transaction() as connection,
+        ):
             scene = scene_store.find(connection, context.partition_key)
             model = models.find(connection, card.name)
             cells = coverage.refresh(connection, model_id=model.id, scene_id=scene.id)

@@ -18,7 +18,7 @@ from constellation_pipelines.inference.protocol import Message, PredictOrder
 from constellation_pipelines.store.profiles import Known
 
 ENGINE_RETURN_S = 60.0
-LEAVE_S = 5.0
+LEAVE_S = 0.2  # a cancelled run has to be gone soon; what stays behind ends with the process
 
 
 @dataclass
@@ -97,8 +97,9 @@ def crew(hands: Sequence[Hand], work: Work, order: PredictOrder) -> Iterator[Inb
         work.stop()
         for hand in hands:
             hang_up(hand)
+        deadline = time.monotonic() + LEAVE_S
         for thread in threads:
-            thread.join(LEAVE_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def hang_up(hand: Hand) -> None:

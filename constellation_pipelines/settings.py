@@ -44,9 +44,6 @@ class Settings(BaseSettings):
     simulate_gpus: int = Field(
         default=1, ge=0, le=64, description="Simulated devices to offer where NVML finds no GPU."
     )
-    device_slots: int = Field(
-        default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
-    )
     simulation: Path | None = Field(
         default=None,
         description="File that tells simulated devices to fail. Unset: simulation.json in the "
@@ -59,6 +56,9 @@ class Settings(BaseSettings):
         default=60,
         gt=0,
         description="First pause of a device that failed, before it is probed; then it doubles.",
+    )
+    device_slots: int = Field(
+        default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
     )
     host_name: str = Field(
         default_factory=lambda: os.uname().nodename, description="Name of this host in the fleet."

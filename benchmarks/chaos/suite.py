@@ -4,10 +4,12 @@ import os
 import random
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,10 +25,8 @@ from benchmarks.chaos.scenes import SceneShelf
 from benchmarks.chaos.stream import streamed
 from benchmarks.chaos.victims import family
 from benchmarks.measurement import Measurement
-from constellation_pipelines.settings import Settings
-from constellation_pipelines.stack.detached import start_detached
+from constellation_pipelines.stack import status
 from constellation_pipelines.stack.process import marked
-from constellation_pipelines.stack.up import stop_stack
 
 LONG_KILLS = 100
 DRAIN_LIMIT_S = 600.0
@@ -106,18 +106,33 @@ def stack(data_dir: Path, temp: Path) -> Iterator[Observer]:
     os.environ.update(told)
     print("starting the stack", flush=True)
     try:
-        started = start_detached(Settings(), lambda _: None)
-        observer = Observer(data_dir, dict(started.urls))
+        constellation("up", "--detach")
         try:
-            yield observer
+            with closing(Observer(data_dir, urls_of(data_dir))) as observer:
+                yield observer
         finally:
-            observer.close()
-            stop_stack(data_dir)
+            constellation("down")
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def constellation(*arguments: str) -> None:
+    """Run a command as a user would. Raises RuntimeError with what it said when it fails."""
+    command = [sys.executable, "-m", "constellation_pipelines.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"constellation {' '.join(arguments)}: {done.stdout}{done.stderr}")
+
+
+def urls_of(data_dir: Path) -> Mapping[str, str]:
+    """The URLs of the stack that was just started."""
+    found = status.read_running(data_dir)
+    if found is None:
+        raise RuntimeError(f"the stack in {data_dir} does not run")
+    return found.urls
 
 
 # ---- afterwards ----

@@ -20,16 +20,8 @@ def gpus(as_json: JsonFlag = False) -> None:
         return
     print_table(
         (
-            "HOST",
-            "#",
-            "GPU",
-            "MEMORY MB",
-            "LEASED MB",
-            "RUNS",
-            "SIMULATED",
-            "STATE",
-            "JOB",
-            "HEALTH",
+            *("HOST", "#", "GPU", "MEMORY MB", "LEASED MB", "RUNS"),
+            *("SIMULATED", "STATE", "JOB", "HEALTH"),
         ),
         [
             (

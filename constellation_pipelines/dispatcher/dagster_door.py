@@ -59,6 +59,12 @@ class DagsterDoor:
         except DagsterError as error:
             raise ConstellationError(f"Dagster refused the run: {error}") from error
 
+    def enqueue_again(self, run_id: UUID) -> None:
+        """Queue a run that Dagster has and the queue has not. A run that went on stays as it is."""
+        run = self._instance.get_run_by_id(str(run_id))
+        if run is not None and run.status.value in ("NOT_STARTED", "QUEUED"):
+            self._coordinator.enqueue(run)
+
     def _make(self, run: PendingRun) -> DagsterRun:
         """The Dagster run of this id, made now unless an earlier turn did."""
         made = self._instance.get_run_by_id(str(run.id))

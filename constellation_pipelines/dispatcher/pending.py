@@ -23,6 +23,15 @@ select r.id, r.job_id, s.key as scene_key, m.name as model, m.version, j.priorit
  limit 100
 """
 
+# Known to Dagster but never queued: whoever made them died, or lost the database, in between.
+# Dagster makes runs of its own some time before it submits them: of those only the submitted count.
+STRANDED_RUNS = """
+select r.id from constellation.runs r join constellation.jobs j on j.id = r.job_id
+ where r.state = 'QUEUED' and r.created_at < now() - interval '2 seconds'
+   and (j.origin = 'api' or r.dagster_status = 'QUEUED')
+   and not exists (select 1 from constellation.run_queue q where q.run_id = r.id)
+"""
+
 RUNS_TO_CANCEL = """
 select r.id, r.state from constellation.runs r join constellation.jobs j on j.id = r.job_id
  where j.cancel_requested_at is not null
@@ -67,6 +76,11 @@ class PendingRun:
 def pending_runs(connection: Connection) -> list[PendingRun]:
     """The next runs to make, most urgent first."""
     return [PendingRun(**row) for row in connection.execute(PENDING_RUNS).fetchall()]
+
+
+def stranded_runs(connection: Connection) -> list[UUID]:
+    """Runs that wait in Dagster but not in the queue, so that no worker would ever see them."""
+    return [row["id"] for row in connection.execute(STRANDED_RUNS).fetchall()]
 
 
 def runs_to_cancel(connection: Connection) -> list[tuple[UUID, str]]:

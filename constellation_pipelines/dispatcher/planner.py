@@ -55,6 +55,10 @@ class Planner:
     def _launch(self) -> None:
         with self._database.transaction() as connection:
             runs = pending.pending_runs(connection)
+            stranded = pending.stranded_runs(connection)
+        for run_id in stranded:
+            with tolerated(run_id):
+                self._door.enqueue_again(run_id)
         for run in runs:
             try:
                 self._door.launch(run)
@@ -90,12 +94,19 @@ class Planner:
         """Queue the runs of a dead worker again. One that was only silent may come back."""
         reason = "it has stopped" if worker.stopped else proof_of_death(worker)
         if reason is not None and (worker.stopped or is_local(worker)):
-            reaper.take_over(self._database, reaper.Proof(worker.id, worker.host, reason))
+            self._take_over(worker, reason)
             with self._database.transaction() as connection:
                 workers.stop(connection, worker.id)
         elif worker.holds_runs and self._is_lost(worker):
-            reason = f"it has been silent for {worker.silent_s:.0f} s"
-            reaper.take_over(self._database, reaper.Proof(worker.id, worker.host, reason))
+            self._take_over(worker, f"it has been silent for {worker.silent_s:.0f} s")
+
+    def _take_over(self, worker: WorkerRecord, reason: str) -> None:
+        proof = reaper.Proof(worker.id, worker.host, reason)
+        runs = reaper.take_over(self._database, proof)
+        print(
+            f"worker {worker.pid} on {worker.host} is gone, {reason}: {runs} runs pass on",
+            flush=True,
+        )
 
     def _is_lost(self, worker: WorkerRecord) -> bool:
         """Whether silence is proof: not right after an outage, later where the process lives."""

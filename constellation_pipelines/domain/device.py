@@ -10,7 +10,7 @@ class Device:
     """A device of this host as its inventory reports it. `simulated` is shown wherever it is.
 
     `index` is the host's own number of it, different for each; `parent_uuid` is, of a MIG
-    instance, the GPU that it is a part of; `slots` is how many runs may share it.
+    instance, the GPU that it is a part of. `slots` is how many runs may share it.
     """
 
     uuid: str

@@ -2,9 +2,12 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch  # noqa: TID253 - only the engine imports this module
+from torch import nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard
@@ -20,8 +23,16 @@ class HotModels:
     One loads at a time; whoever computes meanwhile goes on.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """`turn` is held while a network gets onto the device, so that no batch's memory is
+        measured meanwhile; weights are read from disk before that.
+        """
         self._device = device
+        self._turn = turn
         self._networks: OrderedDict[str, Network] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -51,26 +62,28 @@ class HotModels:
                 f"the package of {model.card.reference} has changed since it was registered; "
                 "register it again"
             )
+        module = load_module(folder, model.card)
         try:
-            network = self._ready(folder, model.card)
+            network = self._ready(module, model.card)
         except torch.OutOfMemoryError:  # others may be in its way; who uses one still holds it
             self._networks.clear()
             torch.cuda.empty_cache()
-            network = self._ready(folder, model.card)
+            network = self._ready(module, model.card)
         while len(self._networks) >= CAPACITY:
             self._networks.popitem(last=False)
         self._networks[digest] = network
         return network
 
-    def _ready(self, folder: Path, card: ModelCard) -> Network:
+    def _ready(self, module: nn.Module, card: ModelCard) -> Network:
         """A network on the device, warmed up with the largest batch that has room there."""
-        network = Network(load_module(folder, card), card, self._device)
-        while True:
-            try:
-                network.warm_up()
-                return network
-            except torch.OutOfMemoryError:
-                if network.batch == 1:
-                    raise
-                network.batch //= 2
-                torch.cuda.empty_cache()
+        with self._turn():
+            network = Network(module, card, self._device)
+            while True:
+                try:
+                    network.warm_up()
+                    return network
+                except torch.OutOfMemoryError:
+                    if network.batch == 1:
+                        raise
+                    network.batch //= 2
+                    torch.cuda.empty_cache()

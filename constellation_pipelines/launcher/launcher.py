@@ -109,8 +109,13 @@ class ConstellationRunLauncher(RunLauncher[T_DagsterInstance], ConfigurableClass
         return True
 
     def resume_run(self, context: ResumeRunContext) -> None:
-        """Queue an interrupted run again; it goes on with the tiles not yet committed."""
-        self.enqueue(context.dagster_run, resume=True)
+        """Queue an interrupted run again; it goes on with the tiles not yet committed.
+
+        Not one that has no attempt left: the dispatcher is about to report it as failed.
+        """
+        row = self.database.fetch_one(HEALTH, (context.dagster_run.run_id,))
+        if row is None or row["state"] != "done" or row["attempt"] < queue.MAX_ATTEMPTS:
+            self.enqueue(context.dagster_run, resume=True)
 
     def terminate(self, run_id: str) -> bool:
         """Cancel a run: at once if it waits, else by its worker. False when it had ended."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from uuid import UUID
 
 from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
 from constellation_pipelines.store import faults, jobs, queue
@@ -22,6 +21,15 @@ select r.state, q.cancel_requested, q.attempt, q.worker_id,
          as times_given_back
   from constellation.run_queue q left join constellation.runs r on r.id = q.run_id
  where q.run_id = %(run_id)s and q.fence = %(fence)s and q.state = 'leased'
+"""
+
+# Of the lease before this one, or later: an older fault is not what the run goes on after.
+LAST_FAULT = """
+select message from constellation.faults
+ where run_id = %(run_id)s
+   and at >= coalesce((select max(acquired_at) from constellation.leases
+                        where run_id = %(run_id)s and fence < %(fence)s), '-infinity')
+ order by at desc, id desc limit 1
 """
 
 
@@ -83,7 +91,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def last_fault(connection: Connection, run_id: UUID) -> str | None:
-    """Why a run goes on in a new process: the message of its latest fault."""
-    found = faults.of_run(connection, run_id)
-    return found[-1].message if found else None
+def why_resumed(connection: Connection, lease: queue.Lease) -> str | None:
+    """The fault that ended the attempt before this lease; None where it was given back."""
+    row = connection.execute(LAST_FAULT, {"run_id": lease.run_id, "fence": lease.fence}).fetchone()
+    return None if row is None else str(row["message"])

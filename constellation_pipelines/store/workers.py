@@ -16,16 +16,16 @@ values (%(id)s, %(host)s, %(pid)s, %(boot_id)s, %(started_ticks)s)
 
 REGISTER_DEVICE = """
 insert into constellation.gpus
-  (id, uuid, host, idx, name, total_mem_mb, compute_capability, simulated, slots, parent_uuid,
+  (id, uuid, host, idx, name, total_mem_mb, compute_capability, simulated, parent_uuid, slots,
    worker_id)
 values
   (%(id)s, %(uuid)s, %(host)s, %(index)s, %(name)s, %(total_mem_mb)s, %(compute_capability)s,
-   %(simulated)s, %(slots)s, %(parent_uuid)s, %(worker_id)s)
+   %(simulated)s, %(parent_uuid)s, %(slots)s, %(worker_id)s)
 on conflict (uuid) do update
    set host = excluded.host, idx = excluded.idx, name = excluded.name,
        total_mem_mb = excluded.total_mem_mb, compute_capability = excluded.compute_capability,
-       simulated = excluded.simulated, slots = excluded.slots, parent_uuid = excluded.parent_uuid,
-       worker_id = excluded.worker_id, engine_ready = false,
+       simulated = excluded.simulated, parent_uuid = excluded.parent_uuid,
+       slots = excluded.slots, worker_id = excluded.worker_id, engine_ready = false,
        seen_at = clock_timestamp()
 """
 
@@ -107,8 +107,8 @@ def register(
                 "total_mem_mb": device.total_mem_mb,
                 "compute_capability": device.compute_capability,
                 "simulated": device.simulated,
-                "slots": device.slots,
                 "parent_uuid": device.parent_uuid,
+                "slots": device.slots,
                 "worker_id": worker_id,
             },
         )

@@ -52,6 +52,7 @@ class Supervisor:
                         self._turn(listener)
             except (ServiceUnavailable, psycopg.OperationalError) as error:
                 print(f"waiting for the database: {error}", flush=True)
+                self._changes.extend(self._engines.tick())  # engines die and hang meanwhile too
                 stop.wait(RECONNECT_S)
 
     def hand_back(self) -> None:
@@ -114,8 +115,8 @@ class Supervisor:
     def _reason_of(self, claim: queue.Claim) -> str:
         """Why a run goes on in a new process, for the operator."""
         with self._database.transaction() as connection:
-            found = run_ends.last_fault(connection, claim.lease.run_id)
-        return found or "Its worker stopped in good order and gave it back."
+            found = run_ends.why_resumed(connection, claim.lease)
+        return found or "The worker before gave it back."
 
     def _ended(self, run_id: UUID, code: int) -> None:
         """A run process is gone: done, or dead before it could say how it ended.

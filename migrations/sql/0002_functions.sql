@@ -70,7 +70,6 @@ begin
 end
 $$;
 
-
 -- Memory promised to the live leases of a device never exceeds what the device has. Whoever leases
 -- locks the device first; the sum is then taken from what is committed by now, not from what the
 -- claim saw when it began.

@@ -17,6 +17,7 @@ from constellation_pipelines.store import queue, run_ends
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.worker.identity import identity_of
 from tests.launcher.conftest import instance as instance
+from tests.launcher.test_launcher import make
 from tests.store.test_queue import claim, claimed, silence, worker
 from tests.store.test_tiles import new_model, new_scene
 
@@ -146,18 +147,28 @@ def test_a_second_turn_changes_nothing(
     assert len(database.fetch_all("select * from constellation.run_queue")) == 1
 
 
+@pytest.mark.parametrize("status", ["NOT_STARTED", "QUEUED"])
 def test_a_dispatcher_that_died_between_making_and_queueing_goes_on(
-    planner: Planner, door: DagsterDoor, database: Database, instance: dg.DagsterInstance
+    planner: Planner, database: Database, instance: dg.DagsterInstance, status: str
 ) -> None:
     run_id = submit(database)
     planner.turn()
-    # As if it had died before the queue row was written.
+    # As if it had died, or lost the database, before the queue row was written.
     database.execute("delete from constellation.run_queue")
-    database.execute("update dagster.runs set status = 'NOT_STARTED'")
-    database.execute("update constellation.runs set state = 'PENDING'")
+    database.execute("update dagster.runs set status = %s", (status,))
+    database.execute("update constellation.runs set created_at = now() - interval '1 minute'")
     planner.turn()
     assert instance.get_runs_count() == 1
     assert claimed(database, worker(database)).lease.run_id == run_id
+
+
+def test_a_run_that_dagster_has_made_but_not_submitted_is_let_be(
+    planner: Planner, database: Database, instance: dg.DagsterInstance
+) -> None:
+    make(instance)
+    database.execute("update constellation.runs set created_at = now() - interval '1 minute'")
+    planner.turn()
+    assert database.fetch_all("select * from constellation.run_queue") == []
 
 
 def test_a_model_without_a_dagster_job_fails_the_run_with_the_reason(

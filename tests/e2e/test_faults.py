@@ -15,11 +15,20 @@ import pytest
 import rasterio
 
 from constellation_pipelines.lake import predictions
+from constellation_pipelines.stack import status
 from tests.e2e.conftest import Stack, constellation
 
 HELD = "select pid, attempt from constellation.run_queue where run_id = %s and state = 'leased'"
 TILES_OF_JOB = "select digest, created_at from constellation.tiles where job_id = %s"
 TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
+UNPUBLISHED = (
+    "select count(*) as n from constellation.events where job_id = %s and published_at is null"
+)
+FAULTS = "select kind, decision from constellation.faults where run_id = %s order by at"
+GOING_ON = (
+    "select event from dagster.event_logs where run_id = %s::text "
+    "and event like '%%Going on: attempt 2%%'"
+)
 LIVE_WORKER = "select pid from constellation.workers where stopped_at is null"
 LIVE_LEASES = "select count(*) as n from constellation.leases where released_at is null"
 
@@ -128,6 +137,9 @@ def test_a_killed_run_goes_on_and_writes_each_tile_once(stack: Stack, large_scen
     ended = stack.finished(job["id"])
     assert ended["state"] == "COMPLETED"
     assert ended["runs"][0]["attempt"] == 2
+    assert stack.rows(FAULTS, run_id) == [{"kind": "process", "decision": "resume"}]
+    (told,) = stack.rows(GOING_ON, run_id)
+    assert "was ended by SIGKILL" in told["event"]
     planned = ended["tiles_planned"]
     assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
     stack.wait(lambda: stack.rows(LIVE_LEASES), lambda rows: rows == [{"n": 0}], timeout_s=10)
@@ -157,6 +169,19 @@ def test_a_restart_of_the_database_costs_no_run(
     assert ended["tiles_completed"] == planned
     assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
     stack.wait(lambda: stack.rows(LIVE_LEASES), lambda rows: rows == [{"n": 0}])
+
+
+def test_an_outage_of_nats_costs_no_job_and_its_events_follow(
+    stack: Stack, large_scene: str
+) -> None:
+    job = working(stack, stack.submit(large_scene, reuse=False)["id"])
+    running = status.read(stack.data_dir)
+    assert running is not None
+    (nats,) = [service.process for service in running.services if service.name == "nats"]
+    assert nats is not None
+    os.kill(nats.pid, signal.SIGKILL)
+    assert stack.finished(job["id"])["state"] == "COMPLETED"
+    stack.wait(lambda: stack.rows(UNPUBLISHED, job["id"]), lambda rows: rows == [{"n": 0}])
 
 
 def test_a_killed_worker_is_replaced_and_its_run_goes_on(stack: Stack, large_scene: str) -> None:

@@ -28,20 +28,23 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 
 def test_one_who_comes_back_at_once_queues_behind_those_who_wait() -> None:
     turns, order = Turns(), []
+    left = {"a": 20, "b": 20}
 
-    def work(name: str) -> None:
-        for _ in range(20):
+    def work(name: str, other: str) -> None:
+        while left[name]:
             with turns.turn():
                 order.append(name)
-                time.sleep(0.002)
+                left[name] -= 1
+                while left[other] and not turns._waiting:
+                    time.sleep(0.001)
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    threads = [threading.Thread(target=work, args=pair) for pair in ("ab", "ba")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    changes = sum(x != y for x, y in pairwise(order))
-    assert changes > 20
+    assert all(one != other for one, other in pairwise(order))
+    assert len(order) == 40
 
 
 def test_it_knows_how_long_the_present_turn_has_lasted() -> None:

@@ -16,7 +16,7 @@ from constellation_pipelines.launcher import tags
 from constellation_pipelines.launcher.compute_logs import ConstellationComputeLogManager
 from constellation_pipelines.launcher.coordinator import ConstellationRunCoordinator
 from constellation_pipelines.launcher.launcher import ConstellationRunLauncher
-from constellation_pipelines.store import queue, run_ends
+from constellation_pipelines.store import plans, queue, run_ends
 from constellation_pipelines.store.database import Database
 from tests.store.test_queue import claimed, worker
 
@@ -91,6 +91,41 @@ def test_every_status_of_dagster_reaches_our_tables(
     ]
 
 
+def test_a_run_that_has_begun_its_work_is_running_before_dagster_says_so(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    claimed(database, worker(database))
+    with database.transaction() as connection:
+        plans.begin(connection, UUID(run.run_id))
+        plans.begin(connection, UUID(run.run_id))
+    seen = [state(database, run.run_id)[:2]]
+    for status in ("STARTING", "STARTED", "SUCCESS"):
+        database.execute(
+            "update dagster.runs set status = %s where run_id = %s", (status, run.run_id)
+        )
+        seen.append(state(database, run.run_id)[:2])
+    assert seen == [*[("RUNNING", "RUNNING")] * 3, ("COMPLETED", "COMPLETED")]
+    events = database.fetch_all("select type from constellation.events order by id")
+    assert [event["type"] for event in events] == [
+        *("job.submitted", "run.queued", "run.started", "job.started"),
+        *("run.completed", "job.completed"),
+    ]
+
+
+def test_a_run_that_is_over_or_being_cancelled_does_not_begin(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    for status, expected in (("CANCELING", "CANCELLING"), ("CANCELED", "CANCELLED")):
+        database.execute(
+            "update dagster.runs set status = %s where run_id = %s", (status, run.run_id)
+        )
+        with database.transaction() as connection:
+            plans.begin(connection, UUID(run.run_id))
+        assert state(database, run.run_id)[0] == expected
+
+
 def test_a_status_of_a_newer_dagster_is_kept_but_changes_nothing(
     instance: dg.DagsterInstance, database: Database
 ) -> None:
@@ -147,6 +182,21 @@ def test_a_run_can_be_resumed_once_it_has_ended(
     assert (health.status, health.msg) == (WorkerStatus.FAILED, "its process ended with -9")
     instance.run_launcher.resume_run(resume)
     assert claimed(database, worker_id).resume is True
+
+
+def test_a_run_without_an_attempt_left_is_not_resumed(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    run = submit(instance, make(instance))
+    worker_id = worker(database)
+    for _ in range(queue.MAX_ATTEMPTS):
+        lease = claimed(database, worker_id).lease
+        with database.transaction() as connection:
+            run_ends.settle(connection, lease, -9)
+    resume = ResumeRunContext(run, workspace=None, resume_attempt_number=1)
+    instance.run_launcher.resume_run(resume)  # as Dagster's run monitoring would
+    with database.transaction() as connection:
+        assert queue.claim(connection, worker_id) is None
 
 
 def test_a_silent_worker_is_unknown_not_dead(

@@ -76,6 +76,19 @@ def test_a_run_that_gives_itself_back_for_ever_begins_to_pay(database: Database)
     assert attempts == [1] * run_ends.MOST_TIMES_GIVEN_BACK + [2, 3, None]
 
 
+def test_a_run_is_told_the_fault_that_it_goes_on_after(database: Database) -> None:
+    run(database)
+    worker_id = worker(database)
+    settle(database, claimed(database, worker_id).lease, -9)
+    second = claimed(database, worker_id).lease
+    with database.transaction() as connection:
+        assert run_ends.why_resumed(connection, second) == "The run's process was ended by SIGKILL."
+        queue.requeue(connection, second, resume=True, spend_attempt=False)
+    third = claimed(database, worker_id).lease
+    with database.transaction() as connection:
+        assert run_ends.why_resumed(connection, third) is None
+
+
 def test_the_end_of_a_run_whose_lease_passed_on_changes_nothing(database: Database) -> None:
     run_id, worker_id = run(database), worker(database)
     stale = claimed(database, worker_id).lease
