@@ -2,9 +2,11 @@
 
 Dagster looks for columns of its own tables before most writes, tells a channel that nobody hears
 of each event, and writes the planned events of a run one by one. Between a job's submission and
-its first tile these were two thirds of all statements.
+its first tile these were two thirds of all statements. And Dagster's pools hand out connections
+that died with a restart of the server; ours are tested after a pause.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -17,7 +19,12 @@ from dagster._core.storage.event_log.schema import (
 from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres.event_log.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage.schedule_storage import PostgresScheduleStorage
 from dagster_postgres.utils import pg_url_from_config
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+
+IDLE_S = 1.0  # a connection that was in use a moment ago is not tested again
 
 PLANNED = frozenset(
     {
@@ -43,7 +50,55 @@ PLAIN = frozenset(
 )
 
 
-class ConstellationRunStorage(PostgresRunStorage):
+class CheckedPool:
+    """Storages whose pooled connections are tested when they have been idle.
+
+    SQLAlchemy's own pre-ping asks before every use, and so doubles the count of round trips.
+    """
+
+    _engine: Any
+
+    def optimize_for_webserver(
+        self, statement_timeout: int, pool_recycle: int, max_overflow: int
+    ) -> None:
+        """Called by Dagster's web server and by our processes: pool connections."""
+        super().optimize_for_webserver(  # type: ignore[misc]  # the storage that comes after
+            statement_timeout, pool_recycle, max_overflow
+        )
+        check_idle_connections(self._engine)
+
+
+def check_idle_connections(engine: Any) -> None:
+    """Have the engine's pool replace connections that do not answer after a pause."""
+
+    def used(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    def check(connection: Any, record: Any, _proxy: Any) -> None:
+        used_at = record.info.get("used_at")
+        if used_at is None or time.monotonic() - used_at < IDLE_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except (DBAPIError, engine.dialect.dbapi.Error) as error:
+            raise DisconnectionError("the connection has died while idle") from error
+
+    sqlalchemy_event.listen(engine, "checkin", used)
+    sqlalchemy_event.listen(engine, "checkout", check)
+
+
+class ConstellationScheduleStorage(CheckedPool, PostgresScheduleStorage):
+    """Dagster's schedule storage."""
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Called by Dagster with the values of dagster.yaml."""
+        return cls(**storage_arguments(inst_data, config_value))
+
+
+class ConstellationRunStorage(CheckedPool, PostgresRunStorage):
     """Dagster's run storage. What once was there - a column, a snapshot - stays there."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -82,7 +137,7 @@ class ConstellationRunStorage(PostgresRunStorage):
         return name in self._seen
 
 
-class ConstellationEventLogStorage(PostgresEventLogStorage):
+class ConstellationEventLogStorage(CheckedPool, PostgresEventLogStorage):
     """Dagster's event log, with a run's planned events in one write."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

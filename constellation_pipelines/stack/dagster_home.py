@@ -41,13 +41,9 @@ def write(data_dir: Path, code_port: int, location: str) -> Path:
 def instance_config(home: Path) -> dict[str, Any]:
     """What dagster.yaml says. URLs come from the environment, so no password lies in a file."""
     return {
-        "run_storage": storage(
-            "constellation_pipelines.launcher.storage", "ConstellationRunStorage"
-        ),
-        "event_log_storage": storage(
-            "constellation_pipelines.launcher.storage", "ConstellationEventLogStorage"
-        ),
-        "schedule_storage": storage("dagster_postgres.schedule_storage", "PostgresScheduleStorage"),
+        "run_storage": storage("ConstellationRunStorage"),
+        "event_log_storage": storage("ConstellationEventLogStorage"),
+        "schedule_storage": storage("ConstellationScheduleStorage"),
         "run_coordinator": {
             "module": "constellation_pipelines.launcher.coordinator",
             "class": "ConstellationRunCoordinator",
@@ -80,13 +76,16 @@ def instance_config(home: Path) -> dict[str, Any]:
     }
 
 
-def storage(module: str, name: str) -> dict[str, Any]:
+def storage(name: str) -> dict[str, Any]:
     """One of Dagster's three storages. `migrate` makes the tables: to look for them costs 60 ms."""
-    config = {
-        "postgres_url": {"env": DAGSTER_DATABASE_VARIABLE},
-        "should_autocreate_tables": False,
+    return {
+        "module": "constellation_pipelines.launcher.storage",
+        "class": name,
+        "config": {
+            "postgres_url": {"env": DAGSTER_DATABASE_VARIABLE},
+            "should_autocreate_tables": False,
+        },
     }
-    return {"module": module, "class": name, "config": config}
 
 
 def workspace_config(code_port: int, location: str) -> dict[str, Any]:

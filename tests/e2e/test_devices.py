@@ -26,6 +26,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "CONSTELLATION_QUARANTINE_S": "3",
     }
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONSTELLATION_SCENE_ROOTS", raising=False)  # of the session's own stack
         for name, value in environment.items():
             patch.setenv(name, value)
         constellation("up", "--detach", "--simulate-gpus", "4")

@@ -7,8 +7,7 @@ import psycopg
 import pytest
 from dagster_postgres import PostgresEventLogStorage
 
-from constellation_pipelines.launcher import instances, storage
-from constellation_pipelines.launcher.instances import pool_connections
+from constellation_pipelines.launcher import storage
 from constellation_pipelines.launcher.storage import (
     ConstellationEventLogStorage,
     ConstellationRunStorage,
@@ -123,8 +122,9 @@ def test_a_snapshot_is_looked_for_until_it_is_there(instance: dg.DagsterInstance
 def test_a_connection_that_died_while_idle_is_replaced(
     instance: dg.DagsterInstance, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "IDLE_S", 0.0)
-    pool_connections(instance)
+    monkeypatch.setattr(storage, "IDLE_S", 0.0)
+    instance.optimize_for_webserver(60_000, 300, 5)  # as the web server does
+    instance.add_dynamic_partitions("scenes", ["coast"])
     run_id = make_run(instance)
     name = psycopg.conninfo.conninfo_to_dict(database.url)["dbname"]
     database.execute(
@@ -133,6 +133,8 @@ def test_a_connection_that_died_while_idle_is_replaced(
         (name,),
     )
     assert instance.get_run_by_id(run_id) is not None
+    assert instance.has_dynamic_partition("scenes", "coast")
+    assert instance.all_instigator_state() == []
 
 
 def test_events_without_tables_of_their_own_are_one_row_each() -> None:
