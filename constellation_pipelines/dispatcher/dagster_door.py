@@ -1,6 +1,7 @@
 """Hands work to Dagster: scenes become partitions, pending runs become Dagster runs."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from constellation_pipelines.domain import names
 from constellation_pipelines.domain.errors import ConstellationError
 from constellation_pipelines.launcher import tags
 from constellation_pipelines.launcher.coordinator import ConstellationRunCoordinator
+from constellation_pipelines.launcher.storage import ConstellationEventLogStorage
 
 
 class DagsterDoor:
@@ -55,7 +57,8 @@ class DagsterDoor:
         or when Dagster refuses the run.
         """
         try:
-            self._coordinator.enqueue(self._make(run))
+            with planned_events_later(self._instance):
+                self._coordinator.enqueue(self._make(run))
         except DagsterError as error:
             raise ConstellationError(f"Dagster refused the run: {error}") from error
 
@@ -113,6 +116,14 @@ class DagsterDoor:
                 "restart the stack"
             )
         return self._repository.get_job(name)
+
+
+def planned_events_later(instance: DagsterInstance) -> AbstractContextManager[None]:
+    """Let a run be queued before the log says what it will do."""
+    storage = instance.event_log_storage
+    if isinstance(storage, ConstellationEventLogStorage):
+        return storage.planned_events_later()
+    return nullcontext()
 
 
 def run_config(run: PendingRun) -> dict[str, object]:

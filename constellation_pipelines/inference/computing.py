@@ -1,6 +1,8 @@
 """The device as its engine uses it: one batch at a time, in fair turns, its memory measured."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
@@ -22,6 +24,7 @@ SIMULATED_CONTEXT_MB = 200
 SIMULATED_ACTIVATIONS = 64
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+Answer = TypeVar("Answer")
 
 
 class Computing:
@@ -31,12 +34,26 @@ class Computing:
         self.device = device
         self.faulty = faulty
         self.turns = Turns()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
         self.context_mb = context_mb(device)
 
     @property
     def simulated(self) -> bool:
         """Whether figures of memory are declared, not measured."""
         return self.device.type != "cuda"
+
+    def take(self, work: Callable[[], Answer]) -> Answer:
+        """Do work that needs the device, in a turn of its own."""
+        with self.turns.turn():
+            return self._run(work)
+
+    def _run(self, work: Callable[[], Answer]) -> Answer:
+        """Do work on the device's own thread.
+
+        Torch keeps a team of threads and their memory for each thread that calls it; a thread of
+        each conversation's own would build them anew, and take twice as long for its first batch.
+        """
+        return self._thread.submit(work).result()
 
     def classify(
         self,
@@ -57,7 +74,7 @@ class Computing:
             if self.faulty is not None:
                 self.faulty.before_batch(windows, declared_mb(network, size))
             try:
-                found = self._measured(network, size, make)
+                found = self._run(lambda: self._measured(network, size, make))
             except torch.OutOfMemoryError:
                 self._clear()
                 raise
@@ -94,7 +111,7 @@ class Computing:
             try:
                 if self.faulty is not None:
                     self.faulty.before_batch((), 0)
-                return wrong_arithmetic(self.device) or wrong_memory(self.device)
+                return self._run(lambda: wrong_arithmetic(self.device) or wrong_memory(self.device))
             except (RuntimeError, DeviceLost) as error:
                 return f"the device fails: {str(error).splitlines()[0]}"
 

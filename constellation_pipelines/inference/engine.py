@@ -67,7 +67,7 @@ class Engine:
         self.simulated = faulty is not None
         device = torch.device("cpu" if self.simulated else "cuda:0")
         self.computing = Computing(device, faulty)
-        self.models = HotModels(device, self.computing.turns.turn)
+        self.models = HotModels(device, self.computing.take)
         self.stopping = threading.Event()
         self.predictions = 0
         self._counting = threading.Lock()

@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch  # noqa: TID253 - only the engine imports this module
@@ -26,13 +25,13 @@ class HotModels:
     def __init__(
         self,
         device: torch.device,
-        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+        take: Callable[[Callable[[], Network]], Network] = lambda work: work(),
     ) -> None:
-        """`turn` is held while a network gets onto the device, so that no batch's memory is
-        measured meanwhile; weights are read from disk before that.
+        """`take` brings a network onto the device in a turn of its own, so that no batch's memory
+        is measured meanwhile; weights are read from disk before that.
         """
         self._device = device
-        self._turn = turn
+        self._take = take
         self._networks: OrderedDict[str, Network] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -64,11 +63,11 @@ class HotModels:
             )
         module = load_module(folder, model.card)
         try:
-            network = self._ready(module, model.card)
+            network = self._take(lambda: self._ready(module, model.card))
         except torch.OutOfMemoryError:  # others may be in its way; who uses one still holds it
             self._networks.clear()
             torch.cuda.empty_cache()
-            network = self._ready(module, model.card)
+            network = self._take(lambda: self._ready(module, model.card))
         while len(self._networks) >= CAPACITY:
             self._networks.popitem(last=False)
         self._networks[digest] = network
@@ -76,14 +75,13 @@ class HotModels:
 
     def _ready(self, module: nn.Module, card: ModelCard) -> Network:
         """A network on the device, warmed up with the largest batch that has room there."""
-        with self._turn():
-            network = Network(module, card, self._device)
-            while True:
-                try:
-                    network.warm_up()
-                    return network
-                except torch.OutOfMemoryError:
-                    if network.batch == 1:
-                        raise
-                    network.batch //= 2
-                    torch.cuda.empty_cache()
+        network = Network(module, card, self._device)
+        while True:
+            try:
+                network.warm_up()
+                return network
+            except torch.OutOfMemoryError:
+                if network.batch == 1:
+                    raise
+                network.batch //= 2
+                torch.cuda.empty_cache()

@@ -109,6 +109,51 @@ def test_the_planned_events_of_a_run_are_one_commit(
     assert len(commits) == 1
 
 
+def test_planned_events_may_come_later_and_are_the_same(
+    of_dagster: list[Any], instance: dg.DagsterInstance, database: Database
+) -> None:
+    log = instance.event_log_storage
+    assert isinstance(log, ConstellationEventLogStorage)
+    with log.planned_events_later():
+        run_id = make_run(instance)
+        assert written(database, run_id)[:2] == [[], []]
+    assert written(database, run_id) == of_dagster
+    assert written(database, make_run(instance)) == of_dagster, "and at once again"
+
+
+def test_planned_events_are_written_although_what_they_waited_for_went_wrong(
+    of_dagster: list[Any], instance: dg.DagsterInstance, database: Database
+) -> None:
+    log = instance.event_log_storage
+    assert isinstance(log, ConstellationEventLogStorage)
+    runs: list[str] = []
+
+    def break_off() -> None:
+        with log.planned_events_later():
+            runs.append(make_run(instance))
+            raise OSError("the queue")
+
+    with pytest.raises(OSError, match="the queue"):
+        break_off()
+    (run_id,) = runs
+    assert written(database, run_id) == of_dagster
+
+
+def test_a_check_that_was_never_planned_is_kept_all_the_same(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    instance.add_dynamic_partitions("scenes", ["coast"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConstellationEventLogStorage, "_store_planned", lambda *_: None)
+        job = DEFS.resolve_job_def("both")
+        done = job.execute_in_process(instance=instance, partition_key="coast")
+    (check,) = database.fetch_all(
+        "select execution_status from dagster.asset_check_executions where run_id = %s",
+        (done.run_id,),
+    )
+    assert check["execution_status"] == "SUCCEEDED"
+
+
 def test_a_snapshot_is_looked_for_until_it_is_there(instance: dg.DagsterInstance) -> None:
     runs = instance.run_storage
     assert not runs.has_job_snapshot("none")
