@@ -4,7 +4,8 @@ Ours is timed from just before `POST /jobs` to the arrival of the first `tile.co
 the WebSocket. The peer is Dagster's stock launcher at its best - the coordinator that launches at
 once, the in-process executor, Postgres storage - timed from just before the GraphQL `launchRun`
 to the end of the same tile through the same weights in its asset. Both run in turns, on the same
-machine, all services warm. The limit is inserting and claiming a queue row in the same Postgres.
+machine, all services warm, and neither begins before the other's last process has ended. The limit
+is inserting and claiming a queue row in the same Postgres.
 """
 
 import json
