@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
+from constellation_pipelines.dispatcher.leftovers import Leftovers
 from constellation_pipelines.dispatcher.planner import Planner
 from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.domain.errors import ServiceUnavailable
@@ -71,10 +72,12 @@ def lead(settings: Settings, database: Database, planner: Planner, stop: threadi
             for model in discover(settings.models_dir):
                 models.save(connection, model)
         planner.hear_first()
+        leftovers = Leftovers(database, settings.lake_dir)
         print("leading", flush=True)
         with relaying(settings.database_url or "", settings.nats_url or "") as relay:
             while relay.is_alive() and not stop.is_set():
                 planner.turn()
+                leftovers.sweep()
                 select.select([listener.fileno()], [], [], POLL_S)
                 database.notifications(listener)
     finally:
