@@ -2,18 +2,13 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from constellation_pipelines.worker.orders import Channel, Message, RunOrder, run_order
-
-WAIT_S = 60.0
+from constellation_pipelines.worker.orders import RunOrder, run_order
+from tests.worker.house import House, eventually, gone, opened
 
 # A zygote whose run processes, spare or not, say whose run they have by their exit code.
 PROGRAM = """
@@ -29,27 +24,11 @@ Zygote(Channel(socket.socket(fileno=int(sys.argv[1]))), __name__, spares=1).serv
 """
 
 
-class Scene:
-    """A zygote with one spare, and the supervisor's end of its channel."""
+class Scene(House):
+    """A zygote with one spare."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(WAIT_S)
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(theirs.fileno())], pass_fds=[theirs.fileno()]
-        )
-        theirs.close()
-        self.process = psutil.Process(self.child.pid)
-        self.channel = Channel(ours)
-        self._heard: list[Message] = []
-        assert "ready" in self.hear()
-
-    def hear(self) -> Message:
-        """The next message of the zygote."""
-        while not self._heard:
-            self._heard = self.channel.receive()
-            assert self._heard, "the zygote has ended"
-        return self._heard.pop(0)
+        super().__init__(PROGRAM)
 
     def spare(self) -> psutil.Process:
         """The process that waits for a run."""
@@ -65,20 +44,10 @@ class Scene:
         return int(started["pid"])
 
 
-def eventually(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    made = Scene()
-    yield made
-    made.channel.connection.close()
-    made.child.kill()
-    made.child.wait()
+    with opened(Scene()) as made:
+        yield made
 
 
 def test_a_run_takes_the_process_that_waits_for_it(scene: Scene) -> None:
@@ -110,4 +79,4 @@ def test_a_spare_that_has_died_is_replaced_and_nobody_hears_of_it(scene: Scene) 
 def test_a_spare_ends_with_its_zygote(scene: Scene) -> None:
     spare = scene.spare()
     scene.child.kill()
-    eventually(lambda: not spare.is_running() or spare.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: gone(spare))

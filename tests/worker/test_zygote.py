@@ -2,18 +2,13 @@
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from constellation_pipelines.worker.orders import Channel, Message, encode
-
-WAIT_S = 60.0
+from constellation_pipelines.worker.orders import encode
+from tests.worker.house import WAIT_S, House, eventually, gone, opened
 
 # A zygote whose runs start a child of their own, say who they are, and sleep.
 PROGRAM = """
@@ -37,26 +32,11 @@ Small(Channel(socket.socket(fileno=int(sys.argv[1]))), __name__, spares=0).serve
 """
 
 
-class Scene:
-    """A zygote, and the supervisor's end of its channel."""
+class Scene(House):
+    """A zygote whose runs start a child of their own."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(WAIT_S)
-        self.child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(theirs.fileno())], pass_fds=[theirs.fileno()]
-        )
-        theirs.close()
-        self.channel = Channel(ours)
-        self._heard: list[Message] = []
-        assert "ready" in self.hear()
-
-    def hear(self) -> Message:
-        """The next message of the zygote."""
-        while not self._heard:
-            self._heard = self.channel.receive()
-            assert self._heard, "the zygote has ended"
-        return self._heard.pop(0)
+        super().__init__(PROGRAM)
 
     def start(self, name: str) -> list[psutil.Process]:
         """Start a run; the run's process and its child."""
@@ -68,25 +48,8 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    made = Scene()
-    yield made
-    made.channel.connection.close()
-    try:
-        made.child.wait(WAIT_S)  # it ends its runs first
-    finally:
-        made.child.kill()
-        made.child.wait()
-
-
-def eventually(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    with opened(Scene()) as made:
+        yield made
 
 
 def test_what_a_killed_run_started_ends_with_it(scene: Scene) -> None:
