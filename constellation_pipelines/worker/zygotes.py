@@ -111,6 +111,7 @@ class Zygotes:
             print("code or models have changed: a new zygote takes the next run", flush=True)
             self._old.append(self._current)
         self._current, self._warming, self._failures = handle, None, 0
+        print("a zygote is warm", flush=True)
 
     def _bury(self, handle: Handle) -> Iterator[Message]:
         """Forget a zygote that has ended. While another serves, its code is not tried again."""
