@@ -79,15 +79,6 @@ update constellation.run_queue
 returning attempt
 """
 
-# Proof of death is a worker that has missed its heartbeats: its children die with it.
-LAPSED = """
-select q.run_id, q.fence, q.attempt from constellation.run_queue q
-  join constellation.workers w on w.id = q.worker_id
- where q.state = 'leased' and q.heartbeat_at < now() - make_interval(secs => %(ttl_s)s)
-   and w.heartbeat_at < now() - make_interval(secs => %(ttl_s)s)
- for update of q skip locked
-"""
-
 # Over, but Dagster was never told. A run that had a worker has no process left that could tell; one
 # that was withdrawn while it waited gets a grace, for its canceller is about to.
 UNTOLD = """
@@ -201,12 +192,6 @@ def requeue(
     )
     wake(connection, QUEUE_CHANNEL, lease.run_id)
     return int(row["attempt"])
-
-
-def lapsed(connection: Connection) -> list[Lease]:
-    """Leases whose worker is gone. The rows stay locked until the transaction ends."""
-    rows = connection.execute(LAPSED, {"ttl_s": LEASE_TTL_S}).fetchall()
-    return [Lease(row["run_id"], row["fence"]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

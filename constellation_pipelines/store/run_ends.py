@@ -1,6 +1,7 @@
 """The end of a run's process, and what follows from it: nothing, another attempt, or failure."""
 
 import os
+import random
 import signal
 
 from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
@@ -11,6 +12,8 @@ from constellation_pipelines.store.tiles import lock_job
 # A process says this when a service it needs was away: the run goes on, and pays no attempt.
 GAVE_BACK = os.EX_TEMPFAIL
 MOST_TIMES_GIVEN_BACK = 10
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
 
 FACTS = """
 select r.state, q.cancel_requested, q.attempt, q.worker_id,
@@ -54,7 +57,8 @@ def settle(
         return None
     gave_back = code == GAVE_BACK and row["times_given_back"] < MOST_TIMES_GIVEN_BACK
     free = moved or gave_back
-    attempt = queue.requeue(connection, lease, resume=True, spend_attempt=not free)
+    delay_s = pause_s(row["times_given_back"]) if gave_back else 0.0
+    attempt = queue.requeue(connection, lease, resume=True, spend_attempt=not free, delay_s=delay_s)
     if attempt is None:
         queue.finish(connection, lease, code)
         queue.wake(connection, jobs.CANCEL_CHANNEL, lease.run_id)
@@ -72,6 +76,13 @@ def settle(
     )
     faults.record(connection, fault)
     return attempt
+
+
+def pause_s(times_before: int) -> float:
+    """How long a run that was given back waits: not the first time, then longer, never in step."""
+    if times_before == 0:
+        return 0.0
+    return min(FIRST_PAUSE_S * 2.0**times_before, LONGEST_PAUSE_S) * random.uniform(0.5, 1.5)
 
 
 def words(code: int) -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,21 +97,20 @@ def constellation(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="session")
-def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything `constellation up` starts, on a data directory of its own."""
-    data_dir = tmp_path_factory.mktemp("stack")
-    roots = [sample_data / "scenes", sample_data / "odd", data_dir / "scenes"]
+@contextmanager
+def running_stack(data_dir: Path, settings: dict[str, str], *options: str) -> Iterator[Stack]:
+    """`constellation up` with these settings and options on a data directory of its own."""
     environment = {
         "CONSTELLATION_DATA_DIR": str(data_dir),
-        "CONSTELLATION_SCENE_ROOTS": os.pathsep.join(map(str, roots)),
         "CONSTELLATION_MODELS_DIR": str(CHECKOUT / "models"),
         "CONSTELLATION_API_PORT": "0",
+        **settings,
     }
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONSTELLATION_SCENE_ROOTS", raising=False)  # of another stack of the tests
         for name, value in environment.items():
             patch.setenv(name, value)
-        constellation("up", "--detach")
+        constellation("up", "--detach", *options)
         running = status.read(data_dir)
         assert running is not None
         try:
@@ -119,6 +119,16 @@ def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         finally:
             constellation("down")
             forget_folders(data_dir)
+
+
+@pytest.fixture(scope="session")
+def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything `constellation up` starts, on a data directory of its own."""
+    data_dir = tmp_path_factory.mktemp("stack")
+    roots = [sample_data / "scenes", sample_data / "odd", data_dir / "scenes"]
+    settings = {"CONSTELLATION_SCENE_ROOTS": os.pathsep.join(map(str, roots))}
+    with running_stack(data_dir, settings) as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -6,38 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from constellation_pipelines.demo.scenes import generate
-from constellation_pipelines.stack import status
-from constellation_pipelines.stack.account import forget_folders
-from tests.e2e.conftest import CHECKOUT, Stack, constellation
+from tests.e2e.conftest import Stack, running_stack
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """`constellation up --simulate-gpus 4`, with short pauses."""
     data_dir = tmp_path_factory.mktemp("fleet")
-    environment = {
-        "CONSTELLATION_DATA_DIR": str(data_dir),
-        "CONSTELLATION_MODELS_DIR": str(CHECKOUT / "models"),
-        "CONSTELLATION_API_PORT": "0",
-        "CONSTELLATION_QUARANTINE_S": "3",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CONSTELLATION_SCENE_ROOTS", raising=False)  # of the session's own stack
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        constellation("up", "--detach", "--simulate-gpus", "4")
-        running = status.read(data_dir)
-        assert running is not None
-        try:
-            with httpx.Client(base_url=f"{running.urls['api']}/api/v1", timeout=30) as http:
-                yield Stack(data_dir, dict(running.urls), http)
-        finally:
-            constellation("down")
-            forget_folders(data_dir)
+    settings = {"CONSTELLATION_QUARANTINE_S": "3"}
+    with running_stack(data_dir, settings, "--simulate-gpus", "4") as started:
+        yield started
 
 
 def tell(stack: Stack, **devices: Any) -> None:

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from constellation_pipelines.domain.errors import LeaseLost
-from constellation_pipelines.store import queue
+from constellation_pipelines.store import queue, reaper, workers
 from constellation_pipelines.store.database import Database
 from tests.store.fleet import beat, claim, gpu, host, job, limit, pass_time, run, run_of
 
@@ -57,6 +57,10 @@ select l.fence from constellation.leases l
 
 ROW = """
 select state, fence, worker_id, attempt, exit_code from constellation.run_queue where run_id = %s
+"""
+
+HELD_BY = """
+select run_id from constellation.run_queue where worker_id = %s and state = 'leased'
 """
 
 pick = st.integers(0, 1000)
@@ -170,11 +174,15 @@ class Queue(RuleBasedStateMachine):
 
     @rule()
     def reap(self) -> None:
+        """As the dispatcher does with workers of other hosts: silence is the proof."""
         with self.database.transaction() as connection:
-            lapsed = queue.lapsed(connection)
-        for lease in lapsed:
-            assert self.held[lease.run_id] == lease
-            self._again(lease, delay_s=0, spend=True)
+            silent = [w for w in workers.unended(connection) if w.holds_runs and w.is_silent]
+        for worker in silent:
+            before = self.database.fetch_all(HELD_BY, (worker.id,))
+            proof = reaper.Proof(worker.id, worker.host, "it has been silent")
+            assert reaper.take_over(self.database, proof) == len(before)
+            for row in before:
+                self._passed_on(row["run_id"])
 
     @precondition(lambda self: self.stale)
     @rule(n=pick)
@@ -246,6 +254,18 @@ class Queue(RuleBasedStateMachine):
     def _some(self, n: int) -> queue.Lease:
         held = sorted(self.held.values(), key=lambda lease: lease.fence)
         return held[n % len(held)]
+
+    def _passed_on(self, run_id: UUID) -> None:
+        """A run that the reaper took from a dead worker waits again, or has lost too many."""
+        lease = self.held[run_id]
+        row = self.database.fetch_one(ROW, (run_id,))
+        assert row is not None
+        assert row["state"] in ("queued", "done")
+        if row["state"] == "done":
+            self._over(lease)
+        else:
+            del self.held[run_id]
+            self.stale.append(lease)
 
     def _again(self, lease: queue.Lease, *, delay_s: int, spend: bool) -> None:
         """Queue a run again whose process is gone, or end it where no attempt is left."""

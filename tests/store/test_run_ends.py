@@ -3,6 +3,8 @@
 import signal
 from uuid import UUID
 
+import pytest
+
 from constellation_pipelines.domain.fault import Fault
 from constellation_pipelines.store import faults, queue, run_ends
 from constellation_pipelines.store.database import Database
@@ -12,6 +14,12 @@ from tests.store.test_queue import claim, claimed, live_leases, run, worker
 def settle(database: Database, lease: queue.Lease, code: int) -> int | None:
     with database.transaction() as connection:
         return run_ends.settle(connection, lease, code)
+
+
+def after_its_pause(database: Database, worker_id: UUID) -> queue.Lease:
+    """The lease of a run that has waited for long enough."""
+    database.execute("update constellation.run_queue set not_before = now()")
+    return claimed(database, worker_id).lease
 
 
 def faults_of(database: Database, run_id: UUID) -> list[Fault]:
@@ -70,7 +78,7 @@ def test_a_run_that_gives_itself_back_for_ever_begins_to_pay(database: Database)
     run(database)
     worker_id = worker(database)
     attempts = [
-        settle(database, claimed(database, worker_id).lease, run_ends.GAVE_BACK)
+        settle(database, after_its_pause(database, worker_id), run_ends.GAVE_BACK)
         for _ in range(run_ends.MOST_TIMES_GIVEN_BACK + queue.MAX_ATTEMPTS)
     ]
     assert attempts == [1] * run_ends.MOST_TIMES_GIVEN_BACK + [2, 3, None]
@@ -98,3 +106,32 @@ def test_the_end_of_a_run_whose_lease_passed_on_changes_nothing(database: Databa
     assert len(faults_of(database, run_id)) == 1
     with database.transaction() as connection:
         queue.guard(connection, held)
+
+
+def test_a_run_that_gives_itself_back_again_waits_ever_longer(database: Database) -> None:
+    run_id, worker_id = run(database), worker(database)
+    pauses = []
+    for _ in range(3):
+        settle(database, after_its_pause(database, worker_id), run_ends.GAVE_BACK)
+        row = database.fetch_one(
+            "select extract(epoch from not_before - now())::float8 as pause_s "
+            "from constellation.run_queue where run_id = %s",
+            (run_id,),
+        )
+        assert row is not None
+        pauses.append(row["pause_s"])
+    assert pauses[0] is None, "the service may be back already"
+    assert all(pause > 0 for pause in pauses[1:])
+    assert run_ends.pause_s(9) <= 1.5 * run_ends.LONGEST_PAUSE_S
+
+
+def test_a_run_that_waits_after_it_gave_itself_back_is_not_claimed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_ends, "FIRST_PAUSE_S", 60.0)
+    run(database)
+    worker_id = worker(database)
+    settle(database, claimed(database, worker_id).lease, run_ends.GAVE_BACK)
+    settle(database, claimed(database, worker_id).lease, run_ends.GAVE_BACK)
+    assert claim(database, worker_id) is None
+    after_its_pause(database, worker_id)
