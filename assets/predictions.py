@@ -81,9 +81,9 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
                 tools = Tools(stack.enter_context(database.open()), lake, engines)
                 scene_key = context.partition_key
                 work = begin_work(tools, run_id, scene_key, card.name, config.options())
-            opened, lease = work.tools.database, work.tools.engines.lease(run_id)
+            opened = work.tools.database
             stack.enter_context(recorded(opened, run_id))
-            plan = work.plan()
+            plan, lease = work.plan(), work.tools.engines.lease(run_id)
             context.log.info(describe(plan))
             with held(opened, lease):
                 device = work.follow(context.log)
