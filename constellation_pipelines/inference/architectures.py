@@ -10,6 +10,7 @@ import torch  # noqa: TID253 - a network is torch; only the engine and training 
 from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
+from constellation_pipelines.inference.residual import CompactResNetD
 
 
 class ResidualBlock(nn.Module):
@@ -70,18 +71,29 @@ LIMITS = {"bands": (1, 64), "classes": (2, 255), "width": (4, 256)}
 
 def compact_resnet18(options: Mapping[str, Any]) -> nn.Module:
     """Options: bands (1..64), classes (2..255), width (4..256), all required, nothing else."""
+    return CompactResNet18(**checked("resnet18-compact", options))
+
+
+def compact_resnet_d(options: Mapping[str, Any]) -> nn.Module:
+    """Options as those of resnet18-compact."""
+    return CompactResNetD(**checked("resnet-d-compact", options))
+
+
+def checked(architecture: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options, when they are just those of LIMITS, each in its range."""
     unknown = sorted(set(options) - set(LIMITS))
     if unknown:
-        raise ModelRefused(f"resnet18-compact has no option {unknown[0]!r}")
+        raise ModelRefused(f"{architecture} has no option {unknown[0]!r}")
     for name, (low, high) in LIMITS.items():
         value = options.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ModelRefused(f"option {name!r} of resnet18-compact must be {low} to {high}")
-    return CompactResNet18(**options)
+            raise ModelRefused(f"option {name!r} of {architecture} must be {low} to {high}")
+    return options
 
 
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "resnet18-compact": compact_resnet18,
+    "resnet-d-compact": compact_resnet_d,
 }
 
 
