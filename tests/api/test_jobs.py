@@ -67,6 +67,7 @@ def test_a_job_is_accepted_with_its_tile_count_and_place(http: httpx.Client, sce
         "mode": "parallel",
         "gpu_count": 1,
         "gpu_mem_mb": None,
+        "max_cloud_fraction": None,
     }
     shown = http.get(f"/jobs/{job['id']}").json()
     (run,) = shown.pop("runs")
