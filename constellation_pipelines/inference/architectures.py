@@ -10,16 +10,6 @@ import torch  # noqa: TID253 - a network is torch; only the engine and training 
 from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
-def compact_resnet_d(options: Mapping[str, Any]) -> nn.Module:
-    """Options as those of resnet18-compact."""
-    return CompactResNetD(**checked("resnet-d-compact", options))
-
-
-def unet(options: Mapping[str, Any]) -> nn.Module:
-    """Options: those of resnet18-compact, and depth (2..6), the count of levels."""
-    return UNet(**checked("unet", options, UNET_LIMITS))
-
-
 from constellation_pipelines.inference.residual import CompactResNetD
 from constellation_pipelines.inference.resnet import DEPTHS, ResNet
 from constellation_pipelines.inference.timm_networks import PREFIX, build_timm
@@ -91,6 +81,16 @@ def compact_resnet18(options: Mapping[str, Any]) -> nn.Module:
     return CompactResNet18(**checked("resnet18-compact", options))
 
 
+def compact_resnet_d(options: Mapping[str, Any]) -> nn.Module:
+    """Options as those of resnet18-compact."""
+    return CompactResNetD(**checked("resnet-d-compact", options))
+
+
+def unet(options: Mapping[str, Any]) -> nn.Module:
+    """Options: those of resnet18-compact, and depth (2..6), the count of levels."""
+    return UNet(**checked("unet", options, UNET_LIMITS))
+
+
 def resnet(name: str) -> Callable[[Mapping[str, Any]], nn.Module]:
     """Maker of a ResNet. Options: bands (1..64), classes (0..4096), both required."""
     return lambda options: ResNet(name, **checked(name, options, RESNET_LIMITS))
@@ -111,8 +111,6 @@ def checked(
         if value is None and name in optional and name not in options:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ModelRefused(f"option {name!r} of {architecture} must be {low} to {high}")
-    "unet": unet,
             raise ModelRefused(
                 f"option {name!r} of {architecture} must be {low} to {high}", field=OPTIONS
             )
@@ -121,3 +119,36 @@ def checked(
 
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "resnet18-compact": compact_resnet18,
+    "resnet-d-compact": compact_resnet_d,
+    **{name: resnet(name) for name in DEPTHS},
+    "unet": unet,
+}
+
+
+def build(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    """A network with random weights. Raises ModelRefused for an unknown name or a bad option."""
+    if architecture.startswith(PREFIX):
+        return build_timm(
+            architecture, checked(architecture, options, TIMM_LIMITS, optional=("img_px",))
+        )
+    maker = ARCHITECTURES.get(architecture)
+    if maker is None:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ModelRefused(
+            f"architecture {architecture!r} is not known; known are: {known}, and {PREFIX}<name> "
+            "where timm is installed",
+            field="properties.mlm:architecture",
+        )
+    return maker(options)
+
+
+def build_empty(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+    """A network to be filled from a file.
+
+    Of our own networks only shapes are made: nothing is allocated or initialised. Those of timm
+    compute some of their numbers when they are made, and no file brings these.
+    """
+    if architecture.startswith(PREFIX):
+        return build(architecture, options)
+    with torch.device("meta"):
+        return build(architecture, options)

@@ -1,7 +1,9 @@
-"""A small residual classifier for chips: ResNet-D's shortcuts, squeeze and excitation where cheap."""
+"""A small residual classifier for chips: ResNet-D's shortcuts, some squeeze and excitation."""
 
-import torch  # noqa: TID253 - a network is torch; only the engine and training import this module
-from torch import Tensor, nn  # noqa: TID253
+from torch import (  # noqa: TID253 - a network is torch; only the engine and training import this
+    Tensor,
+    nn,
+)
 
 # Blocks per stage. One block at the finest stage, where most of the time goes and little is
 # learned; most of them at the third, where a position has seen a fifth of the chip.
