@@ -96,9 +96,10 @@ def destination(version: str, settings: Settings, run_id: str, model: str) -> tu
 
 def describe_epoch(epoch: "EpochReport") -> str:
     """An epoch in one line."""
+    accuracy = "" if epoch.accuracy is None else f"validation accuracy {epoch.accuracy:.2%}, "
     return (
         f"epoch {epoch.epoch} of {epoch.epochs}: loss {epoch.loss:.3f}, "
-        f"validation accuracy {epoch.accuracy:.2%}, {epoch.elapsed_s:.0f} s"
+        f"{accuracy}{epoch.elapsed_s:.0f} s"
     )
 
 

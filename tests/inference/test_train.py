@@ -30,6 +30,7 @@ PLAN = TrainingPlan(
     average_decay=0.9,
     phases=(Phase(0.5, 48, mixed=True), Phase(0.5, 64, mixed=False)),
     width=4,
+    validate_every=2,
     threads=1,
 )
 
@@ -75,6 +76,7 @@ def test_it_reports_each_epoch(outcome: tuple[Trained, list[EpochReport]]) -> No
     trained, reports = outcome
     assert [(report.epoch, report.epochs) for report in reports] == [(n, 4) for n in range(1, 5)]
     assert trained.epochs == tuple(reports)
+    assert [report.accuracy is not None for report in reports] == [False, True, False, True]
 
 
 def test_its_figures_agree(outcome: tuple[Trained, list[EpochReport]]) -> None:
