@@ -201,7 +201,9 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     with open("/proc/cpuinfo") as lines:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {torch.get_num_threads()} threads" if names else "processor"
+    threads = torch.get_num_threads()
+    counted = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"{names[0]}, {counted}" if names else "processor"
 
 
 class Normaliser:
@@ -295,7 +297,7 @@ class Trainer:
                 scores.float(), targets, label_smoothing=self.plan.label_smoothing
             )
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.average.follow()
             total += float(loss.detach())
