@@ -34,6 +34,10 @@ class ConstellationComputeLogManager(LocalComputeLogManager):
         """The fields of `compute_logs.config` in dagster.yaml."""
         return {"base_dir": BASE_DIR, "polling_timeout": POLLING_TIMEOUT}
 
+    def folder_of(self, run_id: str) -> Path:
+        """Where the files of a run are."""
+        return Path(self._base_dir) / run_id
+
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
         """Send both streams to the step's files until the step ends."""
