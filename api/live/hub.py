@@ -19,6 +19,7 @@ from constellation_pipelines.store.database import Database
 
 HELD_MAX = 100_000  # messages kept while Postgres is asked for what was missed
 REPLAY_PAGE = 500
+AT_ONCE = 1 << 20  # characters that a reader need not have room for
 POLL_S = 1.0  # how often Postgres is asked while NATS is away
 MARGIN_S = 30.0  # how long before a lost connection messages may have gone missing
 
@@ -94,13 +95,20 @@ class Hub:
         wishes = Wishes(frozenset((interest,)), listener.wishes.account)
         replayed: set[int | None] = set()
         position = self._recent.position_after(after)
-        while position is None or (recent := self._recent.since(position)) is None:
+        while True:
+            recent = None if position is None else self._recent.since(position)
             position = self._recent.end
-            after = await self._replay_stored(listener, wishes, after, replayed)
+            if recent is None:
+                after = await self._replay_stored(listener, wishes, after, replayed)
+                continue
+            wanted = [one for one in recent if wishes.wants(one) and one.id not in replayed]
+            replayed |= {one.id for one in wanted}
+            listener.replayed -= {one.id for one in recent if one.id is not None}
+            if sum(len(one.text) for one in wanted) <= AT_ONCE:
+                break
+            await listener.send(wanted)
         # From here on without waiting, so that no message falls in between.
-        texts = [one.text for one in recent if wishes.wants(one) and one.id not in replayed]
-        listener.replayed -= {one.id for one in recent if one.id is not None}
-        for frame in frames_of(texts):
+        for frame in frames_of(one.text for one in wanted):
             listener.put(frame)
         self.join(listener, interest)
 

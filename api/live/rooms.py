@@ -49,8 +49,8 @@ class Listener:
 
     async def send(self, messages: Iterable[Message]) -> None:
         """Have these sent, once there is room: a replay goes at the reader's pace."""
-        await self._room.wait()
         for frame in frames_of(message.text for message in messages):
+            await self._room.wait()
             self.put(frame)
 
     @property

@@ -21,7 +21,7 @@ router = APIRouter()
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 HEARTBEAT_S = 15.0
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 20.0
 LONGEST_REQUEST = 4096
 MOST_INTERESTS = 100
 TOO_SLOW = "this reader is too slow: connect again with after=<last id>"
