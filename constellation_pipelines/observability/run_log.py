@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,19 +19,17 @@ class RunLogHandler(logging.Handler):
     def __init__(self, folder: Path) -> None:
         super().__init__(logging.INFO)
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / LOG_FILE).open("a", encoding="utf-8", buffering=1)
+        self._path = folder / LOG_FILE
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, whole."""
-        try:
-            self._file.write(line_of(record) + "\n")
-        except (OSError, ValueError):  # a full disk is no reason to stop a run
-            self.handleError(record)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
+        """Write one line, whole. The file is not kept open: Dagster closes handlers between steps,
+        and goes on to use them. A full disk is no reason to stop a run.
+        """
+        with (
+            suppress(OSError),
+            self._path.open("a", encoding="utf-8") as file,
+        ):
+            file.write(line_of(record) + "\n")
 
 
 def line_of(record: logging.LogRecord) -> str:

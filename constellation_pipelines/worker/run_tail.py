@@ -15,6 +15,10 @@ from constellation_pipelines.observability.run_log import LOG_FILE, LONGEST_TEXT
 STATE_FILE = "tail.json"
 MOST_BYTES = 256 * 1024  # of one file at a time
 STREAMS = {".out": "stdout", ".err": "stderr"}
+# What Dagster prints of its own events; what is worth reading of it is in the run's log.
+DAGSTERS_OWN = re.compile(
+    r"(\x1b\[\d+m)?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} - dagster - [A-Z]+ - "
+)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # a terminal's commands are no text
 
 
@@ -84,6 +88,8 @@ class RunTail:
             offset += len(raw)
             text = raw.decode("utf-8", "replace").rstrip("\r\n")
             if path.suffix in STREAMS:
+                if DAGSTERS_OWN.match(text):
+                    continue
                 stream = STREAMS[path.suffix]
                 level = "INFO" if stream == "stdout" else "WARNING"
                 yield Line(source, offset, datetime.now(UTC), stream, level, plain(text))

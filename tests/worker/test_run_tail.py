@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from constellation_pipelines.observability.run_log import LOG_FILE, RunLogHandler
-from constellation_pipelines.worker.run_tail import LONGEST_TEXT, MOST_BYTES, RunTail
+from constellation_pipelines.observability.run_log import LOG_FILE, LONGEST_TEXT, RunLogHandler
+from constellation_pipelines.worker.run_tail import MOST_BYTES, RunTail
 
 
 @pytest.fixture
@@ -105,4 +105,3 @@ def test_what_a_run_logs_has_its_level_and_its_time(tail: RunTail) -> None:
     (line,) = tail.read()
     assert (line.stream, line.level, line.text) == ("log", "WARNING", "12 of 40 tiles")
     assert line.at.tzinfo is not None
-    handler.close()
