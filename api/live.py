@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from uuid import UUID
 
 from api.memory import Listener, Message, Recent, Watermarks
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
@@ -15,6 +14,7 @@ from constellation_pipelines.events import envelope, subjects
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.tenancy import EVERYONE
 
 HELD_MAX = 100_000  # messages kept while Postgres is asked for what was missed
 REPLAY_PAGE = 500
@@ -35,7 +35,7 @@ class Hub:
     """
 
     def __init__(self, database: Database, bus: Bus | None) -> None:
-        self._database = database
+        self._database = database.bound(EVERYONE)
         self._bus = bus
         self._listeners: set[Listener] = set()
         self._seen = Watermarks()
@@ -95,7 +95,7 @@ class Hub:
     async def _replay_stored(self, listener: Listener, after: int, send: Send) -> int:
         """Send what Postgres has after event `after`; return the last id."""
         while True:
-            page = await asyncio.to_thread(self._page, listener.job_id, after)
+            page = await asyncio.to_thread(self._page, listener, after)
             for message in listener.unsent([message_of(event) for event in page]):
                 await send(message.text)
             newer = [event.id for event in page if event.id > after]
@@ -103,11 +103,11 @@ class Hub:
             if len(newer) < REPLAY_PAGE:
                 return after
 
-    def _page(self, job_id: UUID | None, after: int) -> list[Event]:
-        with self._database.transaction() as connection:
-            if job_id is None:
+    def _page(self, listener: Listener, after: int) -> list[Event]:
+        with self._database.bound(listener.tenancy).transaction() as connection:
+            if listener.job_id is None:
                 return events.after(connection, after, REPLAY_PAGE)
-            return events.of_job_after(connection, job_id, after, REPLAY_PAGE)
+            return events.of_job_after(connection, listener.job_id, after, REPLAY_PAGE)
 
     # ---- events in ----
 
@@ -127,7 +127,7 @@ class Hub:
         if not subjects.is_event(subject):
             return
         try:
-            event = envelope.decode(data)
+            event = envelope.decode(data, account=subjects.account_of(subject))
         except InvalidInput:
             log.warning("ignored a message on %r that is no event", subject)
             return

@@ -8,6 +8,7 @@ from itertools import islice
 from uuid import UUID
 
 from constellation_pipelines.domain.event import Event
+from constellation_pipelines.store.tenancy import NOBODY, Tenancy
 
 QUEUE_MAX = 1000  # messages a reader may be behind before its socket is closed
 JOBS_REMEMBERED = 10_000
@@ -70,10 +71,17 @@ class Recent:
 
 
 class Listener:
-    """One reader of the hub: what it wants, and the messages it has not taken yet."""
+    """One reader of the hub: what it wants and may see, and the messages it has not taken yet."""
 
-    def __init__(self, job_id: UUID | None = None, *, queue_max: int = QUEUE_MAX) -> None:
+    def __init__(
+        self,
+        job_id: UUID | None = None,
+        *,
+        tenancy: Tenancy = NOBODY,
+        queue_max: int = QUEUE_MAX,
+    ) -> None:
         self.job_id = job_id
+        self.tenancy = tenancy
         self.too_slow = asyncio.Event()
         self._replayed: set[int] = set()
         self._queue: asyncio.Queue[Message] = asyncio.Queue(queue_max)
@@ -103,4 +111,5 @@ class Listener:
             self._replayed.discard(message.event.id)
 
     def _wants(self, event: Event) -> bool:
-        return self.job_id is None or self.job_id == event.job_id
+        may_see = self.tenancy.sees_all or self.tenancy.account == event.account
+        return may_see and (self.job_id is None or self.job_id == event.job_id)

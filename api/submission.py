@@ -74,7 +74,7 @@ def submit(
     with database.transaction() as connection:
         if (known := jobs.find_repeated(connection, named)) is not None:
             return jobs.find(connection, known), False
-    planned = plan(database, request)
+    planned = plan(database, request, account)
     name = request.name or default_name(planned)
     job = NewJob(name, planned.params, request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
@@ -82,8 +82,8 @@ def submit(
         return jobs.find(connection, job_id), is_new
 
 
-def plan(database: Database, request: JobRequest) -> JobPlan:
-    """Check a request and count its tiles.
+def plan(database: Database, request: JobRequest, account: str) -> JobPlan:
+    """Check a request of an account and count its tiles.
 
     Raises InvalidInput (unknown scene or model, unusable area), SceneUnfit and AoiMissesScene.
     """
@@ -102,7 +102,7 @@ def plan(database: Database, request: JobRequest) -> JobPlan:
         gpu_count=request.gpu_count,
         gpu_mem_mb=request.gpu_mem_mb,
     )
-    return plan_scenes(database, model, found, params)
+    return plan_scenes(database, model, found, params, account)
 
 
 def retry(database: Database, job_id: UUID) -> Job:
@@ -118,13 +118,13 @@ def retry(database: Database, job_id: UUID) -> Job:
         again = [scenes.find(connection, str(scene_id)) for scene_id in attempts]
     if not again:
         raise Conflict(f"job {job_id} has no scene left that did not complete")
-    planned = plan_scenes(database, model, again, params)
+    planned = plan_scenes(database, model, again, params, job.submitted_by)
     with database.transaction() as connection:
         return jobs.retry(connection, job_id, planned.new_runs(attempts))
 
 
 def plan_scenes(
-    database: Database, model: Model, found: Sequence[Scene], params: JobParams
+    database: Database, model: Model, found: Sequence[Scene], params: JobParams, account: str
 ) -> JobPlan:
     """Check that the model takes each scene, and count tiles."""
     mismatches = [mismatch(scene, model, params, at) for at, scene in enumerate(found)]
@@ -138,7 +138,7 @@ def plan_scenes(
         )
     with database.transaction() as connection:
         reused = [
-            count_valid(connection, scene, model, touched) if params.reuse else 0
+            count_valid(connection, scene, model, touched, account) if params.reuse else 0
             for scene, touched in zip(found, windows, strict=True)
         ]
     parts = [
@@ -169,10 +169,10 @@ def touched_windows(scene: Scene, model: Model, aoi: dict[str, Any] | None) -> S
 
 
 def count_valid(
-    connection: Connection, scene: Scene, model: Model, windows: Sequence[Window]
+    connection: Connection, scene: Scene, model: Model, windows: Sequence[Window], account: str
 ) -> int:
-    """How many of these tiles have a valid result already."""
-    digests = [tile_digest(scene.digest, model.digest, window) for window in windows]
+    """How many of these tiles have a valid result of this account's already."""
+    digests = [tile_digest(scene.digest, model.digest, window, account) for window in windows]
     return len(tiles.valid(connection, digests))
 
 

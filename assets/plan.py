@@ -74,7 +74,7 @@ def make_plan(
     if model.card.name != model_name:
         raise NotFound(f"the job asks for {model.card.reference}, not for {model_name}")
     fitted = fit(scene, model.card, accept_gsd_mismatch=options.accept_gsd_mismatch)
-    digests = digests_of(scene, model, request.params.get("aoi"))
+    digests = digests_of(scene, model, request.params.get("aoi"), request.account)
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)
     reused = others if options.reuse else set()
@@ -109,13 +109,15 @@ def make_plan(
     )
 
 
-def digests_of(scene: Scene, model: Model, aoi: dict[str, object] | None) -> dict[Window, str]:
+def digests_of(
+    scene: Scene, model: Model, aoi: dict[str, object] | None, account: str
+) -> dict[Window, str]:
     """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
     every = tile_windows(scene.grid, model.card.chip_px)
     windows = windows_touching(scene.grid, every, aoi)
     if not windows:
         raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
-    return {window: tile_digest(scene.digest, model.digest, window) for window in windows}
+    return {window: tile_digest(scene.digest, model.digest, window, account) for window in windows}
 
 
 def written(

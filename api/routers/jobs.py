@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import cursor as cursors
 from api import submission
-from api.deps import Account, DatabasePart
+from api.deps import DatabasePart, PrincipalPart
 from api.schemas.base import NO_CONTROLS, Line, Reference
 from api.schemas.job import JobChange, JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
 from api.schemas.run import RunReply
@@ -73,19 +73,21 @@ def submit_job(
     request: JobRequest,
     response: Response,
     database: DatabasePart,
-    account: Account,
+    principal: PrincipalPart,
     idempotency_key: IdempotencyKey = None,
 ) -> JobReply:
     """Check the request, plan its tiles and take the job. The reply comes before any tile runs."""
-    job, _ = submission.submit(database, request, account=account, idempotency_key=idempotency_key)
+    job, _ = submission.submit(
+        database, request, account=principal.account, idempotency_key=idempotency_key
+    )
     response.headers["Location"] = f"{router.prefix}/{job.id}"
     return JobReply.model_validate(job)
 
 
 @router.post("/quote", summary="Quote a job")
-def quote_job(request: JobRequest, database: DatabasePart) -> Quote:
+def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
     """Check a request and count its tiles; nothing is submitted."""
-    planned = submission.plan(database, request)
+    planned = submission.plan(database, request, principal.account)
     parts = [
         SceneQuote(
             scene=part.scene.key,

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from api.deps import HubPart
+from api.deps import HubPart, principal_of, tenancy_of
 from api.live import Hub
 from api.memory import Listener
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
@@ -19,6 +20,7 @@ router = APIRouter()
 
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
+SIGNED_OUT = 4401
 HEARTBEAT_S = 15.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_ID = 2**63 - 1
@@ -48,7 +50,7 @@ async def stream(websocket: WebSocket, hub: HubPart) -> None:
     API was started anew, never not at all: drop an id that is not above the last one of its job. A
     frame of type `heartbeat` comes after 15 quiet seconds. Code 1008 says what was wrong with the
     parameters, 1013 that the reader is too slow or the database away: connect again with the last
-    id.
+    id; 4401 that the key or session has expired.
     """
     await websocket.accept()
     try:
@@ -56,7 +58,7 @@ async def stream(websocket: WebSocket, hub: HubPart) -> None:
     except InvalidInput as error:
         await websocket.close(POLICY_VIOLATION, error.message[:120])
         return
-    listener = Listener(query.job_id)
+    listener = Listener(query.job_id, tenancy=tenancy_of(websocket))
     try:
         await serve(websocket, hub, listener, query.after)
     finally:
@@ -71,14 +73,23 @@ async def serve(websocket: WebSocket, hub: Hub, listener: Listener, after: int |
     leaving = asyncio.create_task(until_gone(websocket))
     lagging = asyncio.create_task(listener.too_slow.wait())
     tasks: set[asyncio.Task[Any]] = {sending, leaving, lagging}
+    code = TRY_AGAIN_LATER
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        left_s = seconds_until(principal_of(websocket).expires_at)
+        await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         reason = None if leaving.done() else closing_reason(sending, lagging)
+        if not any(task.done() for task in tasks):
+            code, reason = SIGNED_OUT, "the key or session has expired: sign in again"
     finally:
         await cancel_all(tasks)
     if reason is not None:
         with suppress(asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
-            await asyncio.wait_for(websocket.close(TRY_AGAIN_LATER, reason), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(websocket.close(code, reason), CLOSE_TIMEOUT_S)
+
+
+def seconds_until(moment: datetime | None) -> float | None:
+    """How long it is until then, None for never."""
+    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 async def send_all(websocket: WebSocket, hub: Hub, listener: Listener, after: int | None) -> None:

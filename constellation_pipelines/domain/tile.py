@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
+from constellation_pipelines.domain.account import DAGSTER_UI, LOCAL
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.window import Window
 
@@ -27,11 +28,17 @@ class TileResult:
     error: str | None = None
 
 
-def tile_digest(scene_digest: str, model_digest: str, window: Window) -> str:
-    """Name a tile's result: equal inputs give equal digests, so no valid tile runs twice."""
-    parts = [
+def tile_digest(scene_digest: str, model_digest: str, window: Window, account: str) -> str:
+    """Name a tile's result: equal inputs give equal digests, so no valid tile runs twice.
+
+    An account's results are its own: it neither builds on another's nor writes over them. What is
+    launched in Dagster's pages counts as the machine's own account, whose digests name none.
+    """
+    parts: list[object] = [
         scene_digest,
         model_digest,
         [window.row_off_px, window.col_off_px, window.height_px, window.width_px],
     ]
+    if account not in (LOCAL, DAGSTER_UI):
+        parts.append(account)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

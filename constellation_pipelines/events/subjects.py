@@ -1,6 +1,6 @@
 """Subjects of NATS messages."""
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 ROOT = "constellation"
@@ -40,6 +40,11 @@ def is_event(subject: str) -> bool:
     """Whether a message on this subject is an event of a job, a run or a tile."""
     parts = subject.split(".", 3)
     return len(parts) == 4 and parts[0] == ROOT and parts[2] in ("jobs", "runs", "tiles")
+
+
+def account_of(subject: str) -> str:
+    """The account in the subject of an event."""
+    return unquote(subject.split(".", 2)[1])
 
 
 def token(text: str) -> str:
