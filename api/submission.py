@@ -27,7 +27,7 @@ from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
 from constellation_pipelines.geo.tiling import tile_windows, windows_touching
-from constellation_pipelines.store import jobs, models, runs, scenes, tiles
+from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
 from constellation_pipelines.store.runs import NewRun
@@ -35,12 +35,13 @@ from constellation_pipelines.store.runs import NewRun
 
 @dataclass(frozen=True, slots=True)
 class ScenePlan:
-    """What a job will do in one scene."""
+    """What a job will do in one scene. `km2` is about what the planned tiles cover."""
 
     scene: Scene
     gsd_mismatch: bool
     tiles_planned: int
     tiles_reused: int
+    km2: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class JobPlan:
     model: Model
     params: JobParams
     scenes: tuple[ScenePlan, ...]
+
+    @property
+    def km2(self) -> float:
+        """About what the planned tiles cover."""
+        return sum(part.km2 for part in self.scenes)
 
     def new_runs(self, attempts: dict[UUID, int] | None = None) -> list[NewRun]:
         """A run per scene; `attempts` numbers them by scene id."""
@@ -68,7 +74,10 @@ class JobPlan:
 def submit(
     database: Database, request: JobRequest, *, account: str, idempotency_key: str | None
 ) -> tuple[Job, bool]:
-    """Write a job; return it and whether it is new. Raises what `plan` raises, and Conflict."""
+    """Write a job; return it and whether it is new.
+
+    Raises what `plan` raises, QuotaExceeded and Conflict.
+    """
     digest = request_digest(request)
     named = NewJob("", JobParams("", ()), request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
@@ -78,7 +87,10 @@ def submit(
     name = request.name or default_name(planned)
     job = NewJob(name, planned.params, request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
+        quotas.check(connection, account, planned.km2)
         job_id, is_new = jobs.submit(connection, job, planned.new_runs())
+        if is_new:
+            audit.record(connection, "job.submitted", str(job_id))
         return jobs.find(connection, job_id), is_new
 
 
@@ -120,6 +132,8 @@ def retry(database: Database, job_id: UUID) -> Job:
         raise Conflict(f"job {job_id} has no scene left that did not complete")
     planned = plan_scenes(database, model, again, params, job.submitted_by)
     with database.transaction() as connection:
+        quotas.check(connection, job.submitted_by, planned.km2)
+        audit.record(connection, "job.retried", str(job_id))
         return jobs.retry(connection, job_id, planned.new_runs(attempts))
 
 
@@ -142,10 +156,16 @@ def plan_scenes(
             for scene, touched in zip(found, windows, strict=True)
         ]
     parts = [
-        ScenePlan(scene, wrong_gsd, len(touched), valid)
+        ScenePlan(scene, wrong_gsd, len(touched), valid, area_km2(scene, touched))
         for scene, wrong_gsd, touched, valid in zip(found, mismatches, windows, reused, strict=True)
     ]
     return JobPlan(model, params, tuple(parts))
+
+
+def area_km2(scene: Scene, windows: Sequence[Window]) -> float:
+    """About what these windows of a scene cover: their share of its pixels, of its area."""
+    pixels = sum(window.height_px * window.width_px for window in windows)
+    return scene.area_km2 * pixels / (scene.grid.width_px * scene.grid.height_px)
 
 
 def mismatch(scene: Scene, model: Model, params: JobParams, at: int) -> bool:

@@ -15,7 +15,7 @@ from api.schemas.run import RunReply
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.job import Job
 from constellation_pipelines.domain.states import JobState
-from constellation_pipelines.store import jobs, runs, waiting
+from constellation_pipelines.store import audit, jobs, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
 
@@ -135,14 +135,18 @@ def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDe
     """Give a job that is not over another priority. Its waiting runs take their new place at once;
     what runs goes on."""
     with database.transaction() as connection:
-        return detail(connection, jobs.set_priority(connection, job_id, change.priority))
+        job = jobs.set_priority(connection, job_id, change.priority)
+        audit.record(connection, "job.prioritised", str(job_id), priority=change.priority)
+        return detail(connection, job)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
 def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Cancel what has not begun at once; what runs is asked to stop."""
     with database.transaction() as connection:
-        return detail(connection, jobs.cancel(connection, job_id))
+        job = jobs.cancel(connection, job_id)
+        audit.record(connection, "job.cancelled", str(job_id))
+        return detail(connection, job)
 
 
 @router.post("/{job_id}/retry", status_code=202, summary="Retry a job")

@@ -91,3 +91,16 @@ end
 $$;
 create trigger tiles_account before insert on constellation.tiles
   for each row when (new.account is null) execute function constellation.fill_account_of_tile();
+
+-- Under a policy PostGIS's operators cannot use an index: they are not leakproof, so the policy has
+-- to be asked first, row by row. This asks by place as the owner, and then whose the tiles are.
+create function constellation.may_see(owner text) returns boolean language sql stable as $$
+  select current_setting('role') in ('none', 'constellation_api_all')
+      or owner = current_setting('constellation.account', true)
+$$;
+create function constellation.tiles_near(place geography, radius_m float8)
+returns table (id uuid, run_id uuid, job_id uuid)
+language sql stable security definer set search_path = pg_catalog, public as $$
+  select t.id, t.run_id, t.job_id from constellation.tiles t
+   where st_dwithin(t.footprint, place, radius_m) and constellation.may_see(t.account)
+$$;
