@@ -37,9 +37,8 @@ class Gate:
             try:
                 await self._admit(scope)
             except ConstellationError as error:
-                await errors.on_known(Request(scope | {"type": "http", "method": "GET"}), error)(
-                    scope, receive, send
-                )
+                refusal = errors.on_known(Request({**scope, "type": "http"}), error)
+                await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
