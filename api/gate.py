@@ -13,11 +13,25 @@ from api.guard import Guard
 from api.origins import SAFE_METHODS
 from constellation_pipelines.domain import secret
 from constellation_pipelines.domain.account import AT_THIS_MACHINE, Principal
-from constellation_pipelines.domain.errors import ConstellationError, Forbidden, Unauthenticated
+from constellation_pipelines.domain.errors import (
+    ConstellationError,
+    Forbidden,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthenticated,
+)
 
 COOKIE = "constellation_session"
 CSRF_HEADER = "x-csrf-token"
 SIGN_IN = "/api/v1/session"  # where one asks to be let in
+
+# 44xx as in HTTP; 1013 is to try again later.
+SOCKET_CODES: dict[type, int] = {
+    Unauthenticated: 4401,
+    Forbidden: 4403,
+    TooManyRequests: 1013,
+    ServiceUnavailable: 1013,
+}
 
 
 class Gate:
@@ -31,13 +45,16 @@ class Gate:
         self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401, 403, 429 or 503."""
+        """Pass the request on, or answer 401, 403, 429 or 503; a WebSocket is closed."""
         guarded = scope["type"] in ("http", "websocket") and scope["path"].startswith("/api/")
         if guarded:
             try:
                 await self._admit(scope)
             except ConstellationError as error:
-                refusal = errors.on_known(Request({**scope, "type": "http"}), error)
+                if scope["type"] == "websocket":
+                    await close(receive, send, error)
+                    return
+                refusal = errors.on_known(Request(scope), error)
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -79,6 +96,14 @@ class Gate:
         if is_known:
             raise Unauthenticated("this opens nothing any more")
         return await asyncio.to_thread(self._guard.look_up, token, address)
+
+
+async def close(receive: Receive, send: Send, error: ConstellationError) -> None:
+    """Turn a WebSocket away: opened first, because browsers tell no page why one was not."""
+    code = next((SOCKET_CODES[kind] for kind in type(error).__mro__ if kind in SOCKET_CODES), 1011)
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": code, "reason": error.message[:120]})
 
 
 def bearer_of(headers: Headers) -> str | None:
