@@ -13,9 +13,10 @@ from api.guard import KNOWN_FOR_S
 from api.openapi import COMMITTED
 from constellation_pipelines.domain.account import Scope
 from constellation_pipelines.domain.secret import new_key
-from constellation_pipelines.store import keys
+from constellation_pipelines.store import accounts, keys
+from constellation_pipelines.store.accounts import Quota
 from tests.api.people import client, make_key
-from tests.api.service import MODEL, Service, add_scene, save_model, serving
+from tests.api.service import MODEL, Service, add_scene, save_model, serving, square
 from tests.api.test_jobs import problem_of
 from tests.conftest import PostgresServer, scratch_database
 
@@ -306,3 +307,21 @@ def test_what_was_refused_is_not_said_to_have_been_done(guarded: Service, scene:
         "select 1 from constellation.audit_events where account = 'dora'"
     )
     assert rows == []
+
+
+# ---- quotas ----
+
+
+def test_a_job_beyond_the_quota_is_refused_with_the_numbers(guarded: Service, scene: str) -> None:
+    key = make_key(guarded.database, "emma")
+    with guarded.database.transaction() as connection:
+        accounts.set_quota(connection, "emma", Quota(km2_per_job=30))
+    body = {"model": MODEL, "scenes": [scene]}
+    with client(guarded, key.text) as http:
+        found = problem_of(http.post("/jobs", json=body), 403)
+        assert found["code"] == "quota_exceeded"
+        assert "account emma may have 30.0 km2 per job" in found["detail"]
+        assert found["errors"][0]["pointer"] == "/aoi"
+        first_tile = square(15.01, 45.12, 15.02, 45.13)  # 26 km2 of the scene's 105
+        assert http.post("/jobs", json=body | {"aoi": first_tile}).status_code == 202
+        assert len(http.get("/jobs").json()["items"]) == 1
