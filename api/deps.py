@@ -33,6 +33,13 @@ def tenancy_of(connection: HTTPConnection) -> Tenancy:
     return Tenancy(principal.account, principal.sees_all, principal.actor, address_of(connection))
 
 
+async def until_signed_out(connection: HTTPConnection) -> None:
+    """Wait until whoever opened this socket may not have it open any more."""
+    guard = await guard_of(connection)
+    principal = principal_of(connection)
+    await guard.until_out(principal, connection.state.token, address_of(connection))
+
+
 def address_of(connection: HTTPConnection) -> str:
     """Where the request came from."""
     return connection.client.host if connection.client else ""

@@ -37,7 +37,8 @@ SOCKET_CODES: dict[type, int] = {
 class Gate:
     """Finds out who asks, counts their requests, and turns away whom nobody knows.
 
-    `request.state.principal` is who asks, `request.state.session` the token of their session.
+    `request.state.principal` is who asks, `request.state.token` by what; `request.state.session` is
+    that too where it is a session's.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
@@ -62,8 +63,8 @@ class Gate:
     async def _admit(self, scope: Scope) -> None:
         state = scope.setdefault("state", {})
         headers = Headers(scope=scope)
-        state["principal"] = state["session"] = None
-        principal, session = await self._who(headers, address_of(HTTPConnection(scope)))
+        state["principal"] = state["session"] = state["token"] = None
+        principal, token, session = await self._who(headers, address_of(HTTPConnection(scope)))
         if principal is None:
             if scope["path"] != SIGN_IN:
                 raise Unauthenticated(NOT_SIGNED_IN)
@@ -72,22 +73,24 @@ class Gate:
         if session is not None and not reads and scope["path"] != SIGN_IN:
             check_csrf(headers, session)
         self._guard.take_turn(principal, reads=reads)
-        state["principal"], state["session"] = principal, session
+        state["principal"], state["token"], state["session"] = principal, token, session
 
-    async def _who(self, headers: Headers, address: str) -> tuple[Principal | None, str | None]:
-        """Who asks, None where they do not say; and the token of the session, if it is one."""
+    async def _who(
+        self, headers: Headers, address: str
+    ) -> tuple[Principal | None, str | None, str | None]:
+        """Who asks, None where they do not say; by what; and that again if it is a session."""
         token = bearer_of(headers)
         if token is not None:
             if secret.is_session(token):
                 raise Unauthenticated("a session's token comes in its cookie only")
-            return await self._named(token, address), None
+            return await self._named(token, address), token, None
         session = cookie_of(headers)
         if session is not None:
             try:
-                return await self._named(session, address), session
+                return await self._named(session, address), session, session
             except Unauthenticated:
                 pass  # a browser sends what it has, also to where it is not needed
-        return (None if self._guard.required else AT_THIS_MACHINE), None
+        return (None if self._guard.required else AT_THIS_MACHINE), None, None
 
     async def _named(self, token: str, address: str) -> Principal:
         found, is_known = self._guard.known(token)

@@ -1,24 +1,33 @@
 """The guard: from a key, a token or a session's cookie to who asks."""
 
+import asyncio
 import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import inf
 from threading import Lock
 
 from api.buckets import Buckets
 from api.oidc import Verifier
 from constellation_pipelines.domain import secret
 from constellation_pipelines.domain.account import Door, Principal
-from constellation_pipelines.domain.errors import Forbidden, TooManyRequests, Unauthenticated
+from constellation_pipelines.domain.errors import (
+    Forbidden,
+    ServiceUnavailable,
+    TooManyRequests,
+    Unauthenticated,
+)
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import accounts, audit, keys, sessions
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import EVERYONE, Tenancy
 
 KNOWN_FOR_S = 3.0  # what was looked up counts for so long: a revoked key opens nothing after that
+LOOK_AGAIN_S = 2.0  # how often it is asked whether an open socket may stay open
 REMEMBERED = 10_000
 BURST_S = 5.0  # seconds of its rate that an account may use at once
 FAILURES_PER_S = 2.0  # of one address; enough for a person, too few to keep the database busy
@@ -123,6 +132,26 @@ class Guard:
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
 
+    async def until_out(self, principal: Principal, token: str | None, address: str) -> None:
+        """Wait until this token opens nothing any more, such as for a socket to be closed then.
+
+        A database that is away ends nothing.
+        """
+        if token is None:
+            await asyncio.Event().wait()
+            return
+        while True:
+            await asyncio.sleep(min(LOOK_AGAIN_S, seconds_left(principal)))
+            if seconds_left(principal) <= 0:
+                return
+            if self.known(token)[0] is not None:
+                continue
+            with suppress(ServiceUnavailable, TooManyRequests):
+                try:
+                    await asyncio.to_thread(self.look_up, token, address)
+                except (Unauthenticated, Forbidden):
+                    return
+
     # ---- how often ----
 
     def take_turn(self, principal: Principal, *, reads: bool) -> None:
@@ -161,6 +190,13 @@ class Guard:
             sessions.end(connection, secret.hashed(token))
             audit.record(connection, "session.ended")
         self._remember(token, None)
+
+
+def seconds_left(principal: Principal) -> float:
+    """How long it is until this ends by itself."""
+    if principal.expires_at is None:
+        return inf
+    return (principal.expires_at - datetime.now(UTC)).total_seconds()
 
 
 def buckets(rate_per_s: float, clock: Callable[[], float]) -> Buckets:

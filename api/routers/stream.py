@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from api.deps import HubPart, principal_of, tenancy_of
+from api.deps import HubPart, tenancy_of, until_signed_out
 from api.live import Hub
 from api.memory import Listener
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
@@ -50,7 +49,7 @@ async def stream(websocket: WebSocket, hub: HubPart) -> None:
     API was started anew, never not at all: drop an id that is not above the last one of its job. A
     frame of type `heartbeat` comes after 15 quiet seconds. Code 1008 says what was wrong with the
     parameters, 1013 that the reader is too slow or the database away: connect again with the last
-    id; 4401 that the key or session has expired.
+    id; 4401 that the key or session has ended.
     """
     await websocket.accept()
     try:
@@ -72,24 +71,19 @@ async def serve(websocket: WebSocket, hub: Hub, listener: Listener, after: int |
     sending = asyncio.create_task(send_all(websocket, hub, listener, after))
     leaving = asyncio.create_task(until_gone(websocket))
     lagging = asyncio.create_task(listener.too_slow.wait())
-    tasks: set[asyncio.Task[Any]] = {sending, leaving, lagging}
+    out = asyncio.create_task(until_signed_out(websocket))
+    tasks: set[asyncio.Task[Any]] = {sending, leaving, lagging, out}
     code = TRY_AGAIN_LATER
     try:
-        left_s = seconds_until(principal_of(websocket).expires_at)
-        await asyncio.wait(tasks, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         reason = None if leaving.done() else closing_reason(sending, lagging)
-        if not any(task.done() for task in tasks):
-            code, reason = SIGNED_OUT, "the key or session has expired: sign in again"
+        if out.done() and not leaving.done():
+            code, reason = SIGNED_OUT, "the key or session has ended: sign in again"
     finally:
         await cancel_all(tasks)
     if reason is not None:
         with suppress(asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
             await asyncio.wait_for(websocket.close(code, reason), CLOSE_TIMEOUT_S)
-
-
-def seconds_until(moment: datetime | None) -> float | None:
-    """How long it is until then, None for never."""
-    return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 async def send_all(websocket: WebSocket, hub: Hub, listener: Listener, after: int | None) -> None:

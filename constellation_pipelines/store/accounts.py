@@ -21,7 +21,7 @@ select coalesce(sum(extract(epoch from
          - greatest(acquired_at, date_trunc('month', now(), 'UTC')))), 0)::float8 / 3600
   from constellation.leases
  where account = {account}
-   and coalesce(released_at, now()) > date_trunc('month', now(), 'UTC')
+   and (released_at is null or released_at > date_trunc('month', now(), 'UTC'))
 """
 
 SELECT = f"""

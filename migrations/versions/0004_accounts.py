@@ -116,7 +116,7 @@ def owners() -> None:
     same_account("tiles", "run_id", "runs", "account")
     index("jobs_of_account", "jobs", ["submitted_by", "created_at", "id"])
     index("events_of_account", "events", ["account", "id"])
-    index("leases_of_account", "leases", ["account", "acquired_at"])
+    index("leases_of_account", "leases", ["account", "released_at"])
 
 
 # ---- short forms ----

@@ -177,6 +177,18 @@ def test_the_stream_is_opened_by_cookie_or_key(guarded: Service, browser: httpx.
             assert closed.value.rcvd.code == 4401
 
 
+def test_the_stream_is_closed_when_the_key_is_revoked(guarded: Service) -> None:
+    key = make_key(guarded.database, "ann")
+    header = {"Authorization": f"Bearer {key.text}"}
+    with connect(guarded.websocket_url, additional_headers=header) as socket:
+        with guarded.database.transaction() as connection:
+            keys.revoke(connection, key.prefix)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=60)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4401
+
+
 def test_the_stream_is_closed_when_the_key_expires(guarded: Service) -> None:
     key = make_key(guarded.database, "ann", lasts_s=8)
     header = {"Authorization": f"Bearer {key.text}"}
