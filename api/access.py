@@ -42,6 +42,8 @@ ACCESS: dict[str, Scope | None] = {
     "show_scene": Scope.VIEWER,
     "add_scene": Scope.OPERATOR,
     "stream": Scope.VIEWER,
+    "show_usage": Scope.VIEWER,
+    "show_leaderboard": Scope.VIEWER,
     "list_audit": Scope.ADMIN,
 }
 

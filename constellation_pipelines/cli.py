@@ -22,7 +22,7 @@ GROUPS = {
     "accounts": "Make accounts and say what each may use.",
     "keys": "Make and revoke keys.",
 }
-PLAIN = ("gpus", "limits", "audit")
+PLAIN = ("gpus", "limits", "audit", "usage")
 
 
 def print_version(wanted: bool) -> None:

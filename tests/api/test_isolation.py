@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from constellation_pipelines.store.tenancy import ALL, NOBODY, ONE, Tenancy
 from tests.api.people import client, make_key
 from tests.api.service import MODEL, Service, add_scene, relaying, save_model, serving
 from tests.api.test_jobs import problem_of
+from tests.api.test_logs import say
 from tests.conftest import PostgresServer, scratch_database
 
 # What the accounts of a deployment share. Every other table has a policy, or is not the API's.
@@ -60,6 +62,7 @@ class Town:
     ben: httpx.Client
     admin: httpx.Client
     ben_key: str
+    ann_key: str
     scene: str
     job: str
     run: str
@@ -102,7 +105,7 @@ def town(
             job = ann.post("/jobs", json=body).json()["id"]
             run = ann.get(f"/jobs/{job}").json()["runs"][0]["id"]
             furnish(service, UUID(run))
-            yield Town(service, ann, ben, admin, keys["ben"], scene, job, run)
+            yield Town(service, ann, ben, admin, keys["ben"], keys["ann"], scene, job, run)
 
 
 def furnish(service: Service, run: UUID) -> None:
@@ -136,6 +139,8 @@ def ids_of(town: Town, path: str) -> str:
         path.replace("{job_id}", town.job)
         .replace("{run_id}", town.run)
         .replace("{reference}", reference)
+        .replace("{uuid}", "SIM-1")
+        .replace("{account}", "ann")
     )
 
 
@@ -170,9 +175,10 @@ def test_no_operation_tells_another_account_anything(
     assert "{" not in url, "a new parameter: say what id of Ann's belongs there"
     before = state_of_ann(town)
     reply = town.ben.request(method, url, json=bodies(town, operation))
-    if "{job_id}" in path or "{run_id}" in path:
+    if any(one in path for one in ("{job_id}", "{run_id}", "{account}")):
         found = problem_of(reply, 404)
         unknown = url.replace(town.job, str(uuid4())).replace(town.run, str(uuid4()))
+        unknown = unknown.replace("/accounts/ann", "/accounts/nobody")
         other = problem_of(town.ben.request(method, unknown, json=bodies(town, operation)), 404)
         assert found["code"] == other["code"], "whether it exists must not be told apart"
     else:
@@ -266,14 +272,36 @@ def test_the_stream_tells_each_account_its_own(town: Town) -> None:
             with town.service.database.transaction() as connection:
                 events.emit(connection, "job.noted", UUID(own), None, {"n": 2})
             if "job_id" in query:
+                (live,) = json.loads(socket.recv(timeout=30))
+                assert live["type"] == "stream.subscribed"
                 with pytest.raises(TimeoutError):
                     socket.recv(timeout=2)
                 continue
-            while True:
-                event = json.loads(socket.recv(timeout=30))
-                assert event["job_id"] != town.job
-                if event["payload"].get("n") == 2:
-                    break
+            found: list[dict[str, Any]] = []
+            while not any(event["payload"].get("n") == 2 for event in found):
+                found += json.loads(socket.recv(timeout=30))
+            assert town.job not in {event["job_id"] for event in found}
+
+
+def test_a_log_is_told_to_its_account_only(town: Town, nats_url: str) -> None:
+    say(nats_url, UUID(town.job), 0, 3, account="ann")
+    ask = json.dumps({"subscribe": ["logs"], "job_id": town.job, "after_log": 0})
+    heard = {}
+    for who in (town.ben_key, town.ann_key):
+        header = {"Authorization": f"Bearer {who}"}
+        url = f"{town.service.websocket_url}?topics=none"
+        with connect(url, additional_headers=header) as socket:
+            socket.send(ask)
+            found: list[dict[str, Any]] = []
+            while not any(one["type"] == "stream.subscribed" for one in found):
+                found += json.loads(socket.recv(timeout=30))
+            say(nats_url, UUID(town.job), 3, 1, account="ann")
+            with suppress(TimeoutError):
+                found += json.loads(socket.recv(timeout=3))
+            heard[who] = [one["payload"]["text"] for one in found if one["type"] == "log.line"]
+    assert heard[town.ben_key] == []
+    assert heard[town.ann_key][:3] == ["line 0", "line 1", "line 2"]
+    assert heard[town.ann_key][-1] == "line 3"
 
 
 # ---- in the database ----
