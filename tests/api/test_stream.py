@@ -113,9 +113,10 @@ def test_a_socket_without_a_job_gets_all_of_them(service: Service) -> None:
 
 def test_without_an_id_a_socket_gets_only_what_is_new(service: Service) -> None:
     job = uuid4()
-    emit(service.database, job, 0, 3)
-    with listening(service, job_id=job, after=0) as early:
-        take(early, 3)  # so the relay is through with them
+    with listening(service, job_id=job) as early:
+        early.ping().wait(5)
+        emit(service.database, job, 0, 3)
+        take(early, 3)  # so the relay and the hub are through with them
         with listening(service, job_id=job) as socket:
             socket.ping().wait(5)
             emit(service.database, job, 3)
