@@ -44,7 +44,7 @@ def add_scene(
         scale=request.scale,
         offset=request.offset,
         key=request.key,
-        quality=request.quality and quality_mask(request.quality, roots),
+        quality=None if request.quality is None else quality_mask(request.quality, roots),
     )
     with database.transaction() as connection:
         scene = scenes.add(connection, described)

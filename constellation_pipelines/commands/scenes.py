@@ -141,7 +141,7 @@ def mask_of(
 
 def clouds_by(mask: dict[str, Any] | None) -> str | None:
     """Where a scene's quality mask is."""
-    return mask and f"{mask['kind']}, band {mask['index']} of {mask['uri']}"
+    return None if mask is None else f"{mask['kind']}, band {mask['index']} of {mask['uri']}"
 
 
 def rasters(paths: Iterable[Path]) -> Iterable[Path]:

@@ -123,7 +123,7 @@ def scene_digest(
     """
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    parts = [content, [asdict(band) for band in bands], nodata]
+    parts: list[object] = [content, [asdict(band) for band in bands], nodata]
     if quality is not None:
         parts.append(quality_digest(quality))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -263,7 +263,7 @@ def test_a_wavelength_that_is_none_in_micrometres_is_refused(tmp_path: Path, val
 def masks(folder: Path, **assets: object) -> tuple[str, str] | None:
     item = read(folder, document(assets={"data": {"href": "./a.tif"}, **assets}))
     assert item is not None
-    return item.mask and (item.mask.kind.value, item.mask.file_name)
+    return None if item.mask is None else (item.mask.kind.value, item.mask.file_name)
 
 
 def test_a_quality_mask_is_known_by_its_key_or_by_role_and_name(tmp_path: Path) -> None:
