@@ -50,7 +50,7 @@ def _check_pixels(grid: Grid) -> None:
     longer = max(math.hypot(a, d), math.hypot(b, e))
     extent = longer * max(grid.width_px, grid.height_px)
     too_small = not extent > SMALLEST * math.hypot(c, f)
-    if too_small or not abs(a * e - b * d) > THINNEST * longer**2:
+    if too_small or not abs(a * e - b * d) > THINNEST * longer * longer:
         raise SceneRefused(FOLDED)
 
 
