@@ -107,7 +107,7 @@ def bounds(footprint: MultiPolygon) -> tuple[float, float, float, float]:
     if west > -180 or east < 180:
         return west, south, east, north
     reach = -180.0
-    widest, gap = 0.0, (west, east)
+    widest, gap = 2 * GAP_DEG, (west, east)
     for part_west, part_east in spans:
         if part_west - reach > widest:
             widest, gap = part_west - reach, (part_west, reach)

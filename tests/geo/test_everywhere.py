@@ -8,7 +8,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pyproj import Geod, Transformer
+from pyproj import CRS, Geod, Transformer
 from shapely.geometry import mapping
 
 from constellation_pipelines.domain.scene import Grid
@@ -259,3 +259,27 @@ def test_the_areas_of_the_test_cross_180_and_go_round_poles() -> None:
     cap = shapely.geometry.shape(area_round(10, -89, 5.0))
     assert cap.bounds[:2] == (-180, -90)
     assert mapping(cap)["type"] == "MultiPolygon"
+
+
+NATIONAL = (
+    2056, 2154, 2193, 2326, 2400, 3006, 3031, 3067, 3346, 3400, 3577, 3763, 3812, 3979, 4267, 4490,
+    5070, 5179, 5514, 6316, 6669, 7856, 8857, 22780, 23700, 27700, 28992, 29101, 29873, 31370,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", NATIONAL)
+@pytest.mark.parametrize("turned", [False, True])
+def test_national_grids_put_their_pixels_where_they_are(code: int, turned: bool) -> None:
+    crs = CRS.from_epsg(code)
+    area = crs.area_of_use
+    assert area is not None
+    east = area.east if area.east >= area.west else area.east + 360
+    middle = ((area.west + east) / 2 + 180) % 360 - 180, (area.south + area.north) / 2
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(*middle)
+    step = 1e-3 if crs.is_geographic else 100 / crs.axis_info[0].unit_conversion_factor
+    a, b = (0.8 * step, 0.6 * step) if turned else (step, 0.0)
+    side_px = 700
+    c, f = x - (a + b) * side_px / 2, y - (b - a) * side_px / 2
+    grid = grids.grid(f"EPSG:{code}", (a, b, c, b, -a, f), side_px)
+    test_each_pixel_lies_in_the_footprint_of_its_tile_and_of_no_other(grid)
+    test_tiles_add_up_to_their_scene_within_a_thousandth(grid)
