@@ -186,7 +186,10 @@ class Reader:
         """Keep in mind what shares memory with weights or input, and refuse to change that."""
         touches = isinstance(first, Value) and first.name in self.shared
         if base in operators.IN_PLACE and touches:
-            raise self.refused(f"changes its weights or its input in place by {shown(target)}")
+            raise self.refused(
+                f"changes its weights or its input in place by {shown(target)}: call .eval() "
+                "before torch.export, and work on copies"
+            )
         if touches and base in operators.VIEWS | operators.IN_PLACE:
             self.shared.update(outputs)
 
