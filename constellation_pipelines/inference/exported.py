@@ -113,14 +113,14 @@ class Program(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "Program":
         """As of any module, save that a program that names float32 itself keeps it."""
         if not self._graph.names_types:
-            super()._apply(fn, recurse)
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
             return self
 
         def moved(tensor: Tensor) -> Tensor:
             there: Tensor = fn(tensor)
             return there if there.dtype == tensor.dtype else tensor.to(there.device)
 
-        super()._apply(moved, recurse)
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def forward(self, chips: Tensor) -> Tensor:

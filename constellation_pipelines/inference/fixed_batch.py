@@ -16,7 +16,7 @@ class FixedBatch(nn.Module):
     def forward(self, chips: Tensor) -> Tensor:
         """Chips (n, ...) of any n -> results (n, ...)."""
         results = []
-        for piece in chips.split(self.size):
+        for piece in torch.split(chips, self.size):
             missing = self.size - len(piece)
             whole = pad(piece, (0, 0) * (piece.dim() - 1) + (0, missing)) if missing else piece
             results.append(self.module(whole)[: len(piece)])

@@ -16,6 +16,8 @@ Document = dict[str, Any]
 class Tiny(nn.Module):
     """Convolution, norm, a buffer, a constant, a shape that depends on the batch."""
 
+    gain: Tensor
+
     def __init__(self, bands: int = 3, classes: int = 4) -> None:
         super().__init__()
         self.conv = nn.Conv2d(bands, 8, 3, padding=1, bias=False)
