@@ -1,10 +1,11 @@
-"""`constellation models`: add, check and look at models."""
+"""`constellation models`: describe, check, add and look at models."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from constellation_pipelines.commands.card import init
 from constellation_pipelines.commands.client import connect, segment
 from constellation_pipelines.commands.output import (
     JsonFlag,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from constellation_pipelines.inference.adding import Checked, Try
 
 app = typer.Typer()
+app.command()(init)
 
 Package = Annotated[
     Path, typer.Argument(help="Folder of the package: model.json and its weights.", metavar="PATH")
