@@ -14,6 +14,7 @@ from torch import Tensor, nn  # noqa: TID253
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.inference.exported_archive import ExportedArchive, Payload, shown
+from constellation_pipelines.inference.exported_folding import fold
 from constellation_pipelines.inference.exported_graph import Graph, Step, Value, read_graph
 from constellation_pipelines.inference.fixed_batch import FixedBatch
 
@@ -44,8 +45,8 @@ def load_exported(path: Path, card: ModelCard) -> nn.Module:
             if payload is None:
                 raise archive.refused(f"has no numbers for {shown(source[1])}")
             tensors[name] = tensor_of(archive, payload, storages)
-    program = Program(graph, tensors).eval()
     check_input(path, graph, card)
+    program = Program(*fold(graph, tensors)).eval()
     return program if graph.batch is None else FixedBatch(program, graph.batch)
 
 
@@ -100,7 +101,7 @@ class Program(nn.Module):
 
     def __init__(self, graph: Graph, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self._graph = graph
+        self.graph = graph
         self._held: dict[str, str] = {}
         for number, (name, tensor) in enumerate(tensors.items()):
             self._held[name] = f"held_{number}"
@@ -112,7 +113,7 @@ class Program(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "Program":
         """As of any module, save that a program that names float32 itself keeps it."""
-        if not self._graph.names_types:
+        if not self.graph.names_types:
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
             return self
 
@@ -128,10 +129,10 @@ class Program(nn.Module):
         first = next(self.parameters(), None)
         dtype = torch.float32 if first is None else first.dtype
         values: dict[str, Any] = {name: getattr(self, at) for name, at in self._held.items()}
-        values[self._graph.input] = chips.to(dtype)
-        for step in self._graph.steps:
+        values[self.graph.input] = chips.to(dtype)
+        for step in self.graph.steps:
             run_step(step, values, chips.device)
-        result = values[self._graph.output]
+        result = values[self.graph.output]
         if not isinstance(result, Tensor):
             raise ModelRefused("the program's output is no tensor")
         return result

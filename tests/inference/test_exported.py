@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard
-from constellation_pipelines.inference.exported import load_exported
+from constellation_pipelines.inference.exported import Program, load_exported
+from constellation_pipelines.inference.exported_archive import ExportedArchive
+from constellation_pipelines.inference.exported_graph import read_graph
 from tests.inference.exports import Document, Entries, Tiny, export, spoil, spoil_json, tiny
 from tests.inference.packages import card_of
+from tests.inference.test_resnet import lively
 
 CARD = card_of(bands=3, chip_px=16, classes=4)
 
@@ -39,6 +42,38 @@ def archive(tmp_path: Path, exported: bytes) -> Path:
 
 def load(path: Path, card: ModelCard = CARD) -> nn.Module:
     return load_exported(path, card)
+
+
+class Doubled(nn.Module):
+    """One norm that can be folded, one whose convolution is used twice, one without gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1, bias=False)
+        self.three = nn.Conv2d(4, 4, 1, groups=2)
+        self.norms = nn.ModuleList(
+            [nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.norms[0](self.one(x)))
+        z = self.two(y)
+        return torch.relu(self.norms[2](self.three(self.norms[1](z) + z))).mean((2, 3))
+
+
+def test_norms_are_folded_where_nothing_else_sees_what_they_take(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    network = lively(Doubled())
+    path = export(network, tmp_path / "m.pt2")
+    with ExportedArchive(path) as archive:
+        graph = read_graph(archive, archive.json(f"models/{archive.model}.json"))
+    program = load(path)
+    assert isinstance(program, Program)
+    assert sum(step.operator == "batch_norm" for step in graph.steps) == 3
+    assert sum(step.operator == "batch_norm" for step in program.graph.steps) == 1
+    chips = torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        assert torch.allclose(program(chips), network(chips), atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
