@@ -14,6 +14,7 @@ from assets.early import EarlyStart
 from assets.names import coverage_key, predictions_key
 from assets.predictions import predictions_asset
 from assets.scenes import registered_scene
+from assets.segmenter_training import landcover_unet_training
 from assets.training import eurosat_landcover_training
 from constellation_pipelines.domain import names
 from constellation_pipelines.domain.model import ModelCard
@@ -32,6 +33,7 @@ def build(settings: Settings) -> dg.Definitions:
         assets=[
             registered_scene,
             eurosat_landcover_training,
+            landcover_unet_training,
             *(predictions_asset(card, dashboard_url(settings)) for card in cards),
             *(coverage_asset(card) for card in cards),
         ],
