@@ -5,7 +5,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from api.live import Hub
+from api.live.hub import Hub
+from api.live.lines import Lines
+from api.live.samples import Samples
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
 
@@ -33,6 +35,20 @@ def hub_of(connection: HTTPConnection) -> Hub:
     return found
 
 
+def lines_of(connection: HTTPConnection) -> Lines:
+    """The app's log lines."""
+    found = connection.app.state.lines
+    assert isinstance(found, Lines)
+    return found
+
+
+def samples_of(connection: HTTPConnection) -> Samples:
+    """The app's samples."""
+    found = connection.app.state.samples
+    assert isinstance(found, Samples)
+    return found
+
+
 def account() -> str:
     """Who asks. The server listens on loopback and has this one account."""
     return LOCAL_ACCOUNT
@@ -41,4 +57,6 @@ def account() -> str:
 SettingsPart = Annotated[Settings, Depends(settings_of)]
 DatabasePart = Annotated[Database, Depends(database_of)]
 HubPart = Annotated[Hub, Depends(hub_of)]
+LinesPart = Annotated[Lines, Depends(lines_of)]
+SamplesPart = Annotated[Samples, Depends(samples_of)]
 Account = Annotated[str, Depends(account)]

@@ -7,9 +7,11 @@ from fastapi import FastAPI
 
 from api import dashboard, errors, openapi
 from api.limits import BodyLimit
-from api.live import Hub
+from api.live.hub import Hub
+from api.live.lines import Lines
+from api.live.samples import Samples
 from api.origins import OwnOrigin
-from api.routers import about, gpus, health, jobs, models, runs, scenes, stream
+from api.routers import about, gpus, health, jobs, logs, models, runs, scenes, stream
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.settings import Settings
@@ -33,11 +35,16 @@ def create_app(
     if bus is None and settings.nats_url is not None:
         bus = Bus(settings.nats_url, name="constellation api")
     hub = Hub(given, bus)
+    lines, samples = Lines(bus, hub.offer), Samples(bus, hub.offer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await hub.start()
+        lines.start()
+        samples.start()
         yield
+        await samples.stop()
+        await lines.stop()
         await hub.stop()
         if owned is not None:
             owned.close()
@@ -53,10 +60,12 @@ def create_app(
     app.state.settings = settings
     app.state.database = given
     app.state.hub = hub
+    app.state.lines = lines
+    app.state.samples = samples
     app.add_middleware(BodyLimit)
     app.add_middleware(OwnOrigin, host=settings.api_host)
     errors.install(app)
-    for room in (jobs, runs, gpus, scenes, models, stream, about, health):
+    for room in (jobs, logs, runs, gpus, scenes, models, stream, about, health):
         app.include_router(room.router)
     openapi.install(app)
     dashboard.mount(app, dagster_url=settings.dagster_url)
