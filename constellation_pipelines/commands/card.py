@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from constellation_pipelines.domain.card import FORMATS, parse_card
-from constellation_pipelines.domain.card_template import CLASSIFIES, Draft, document_of
+from constellation_pipelines.domain.card import CLASSIFIES, FORMATS, parse_card
+from constellation_pipelines.domain.card_template import Draft, document_of
 from constellation_pipelines.domain.errors import Conflict, InvalidInput, NotFound
 from constellation_pipelines.domain.model import InputUnit, Task
 
@@ -30,6 +30,9 @@ def init(
     architecture: Annotated[
         str | None, typer.Option(help="For safetensors: resnet18, ..., timm:<name>.")
     ] = None,
+    options: Annotated[
+        str, typer.Option(help="More options of the architecture: width=16,depth=4.")
+    ] = "",
     halo_px: Annotated[int, typer.Option(help="Border of a dense model's chips to drop.")] = 0,
     input_unit: Annotated[
         InputUnit, typer.Option(help="What the input is before mean and deviation.")
@@ -63,6 +66,7 @@ def init(
         input_unit=input_unit,
         reflectance_white=reflectance_white,
         architecture=architecture,
+        options=options_of(options),
         weights_file=weights.name,
         weights_format=FORMATS[weights.suffix],
         weights_sha256=file_sha256(weights),
@@ -110,6 +114,17 @@ def numbers(text: str, count: int, option: str) -> list[float]:
     if len(found) not in (1, count):
         raise InvalidInput(f"{option} must be one number, or {count}: one per band")
     return found * count if len(found) == 1 else found
+
+
+def options_of(text: str) -> dict[str, int]:
+    """Names and whole numbers: width=16,depth=4. Raises InvalidInput for anything else."""
+    found = {}
+    for word in words(text):
+        name, _, value = word.partition("=")
+        if not name or not value.isascii() or not value.isdecimal():
+            raise InvalidInput("--options must be of the form name=number,name=number")
+        found[name] = int(value)
+    return found
 
 
 def pair(text: str) -> tuple[float, float]:

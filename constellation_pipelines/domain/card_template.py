@@ -1,6 +1,6 @@
 """Writing a card: the STAC Item with the MLM extension that `parse_card` reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,7 @@ class Draft:
     input_unit: InputUnit
     reflectance_white: float
     architecture: str | None
+    options: Mapping[str, int]  # of the architecture, beside bands and classes
     weights_file: str
     weights_format: WeightsFormat
     weights_sha256: str
@@ -96,7 +97,7 @@ def properties_of(draft: Draft, count: int, now: datetime) -> dict[str, Any]:
         properties["constellation:reflectance_white"] = draft.reflectance_white
     if draft.weights_format is WeightsFormat.SAFETENSORS:
         classes = 0 if draft.task is Task.EMBEDDING else count  # 0: the network's own features
-        options = {"bands": len(draft.bands), "classes": classes}
+        options = {"bands": len(draft.bands), "classes": classes, **draft.options}
         properties["constellation:architecture_options"] = options
     return properties
 

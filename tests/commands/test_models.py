@@ -113,6 +113,7 @@ def test_features_of_a_named_network_need_no_classes(
     [
         ([], "--classes"),
         (["--classes", "one"], "must be a list of 2 to 255"),
+        ([*CLASSES, "--options", "width"], "name=number"),
         ([*CLASSES, "--mean", "x"], "--mean must be numbers"),
         ([*CLASSES, "--mean", "0.1,0.2,0.3"], "2: one per band"),
         ([*CLASSES, "--halo-px", "3"], "halo_px must be 0"),

@@ -210,6 +210,21 @@ def test_named_architectures_are_tried_as_well(
     assert list(add_package(folder, models_dir).trial.output_shape) == shape
 
 
+@pytest.mark.parametrize(("task", "classes"), [("semantic-segmentation", 3), ("regression", 1)])
+def test_a_unet_answers_per_pixel(
+    tmp_path: Path, models_dir: Path, task: str, classes: int
+) -> None:
+    options = {"bands": 3, "classes": classes, "width": 8, "depth": 3}
+    folder = tmp_path / "p"
+    folder.mkdir()
+    save_file(build("unet", options).state_dict(), folder / "w.safetensors")
+    said = {"mlm:architecture": "unet", "constellation:architecture_options": options}
+    write_card(
+        folder, weights="w.safetensors", task=task, classes=classes, chip_px=32, halo_px=8, **said
+    )
+    assert add_package(folder, models_dir).trial.output_shape == (-1, classes, 32, 32)
+
+
 def test_weights_of_another_architecture_are_refused_with_the_first_difference(
     tmp_path: Path, models_dir: Path
 ) -> None:
