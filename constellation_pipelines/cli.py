@@ -17,7 +17,7 @@ from constellation_pipelines.domain.errors import ConstellationError
 COMMANDS = "constellation_pipelines.commands"
 GROUPS = {
     "scenes": "Register and look at scenes.",
-    "models": "Look at models.",
+    "models": "Add, check and look at models.",
     "jobs": "Submit and follow jobs.",
     "accounts": "Make accounts and say what each may use.",
     "keys": "Make and revoke keys.",
