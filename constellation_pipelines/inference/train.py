@@ -33,12 +33,12 @@ class Phase:
     mixed: bool
 
 
-# Small chips first: at 40 pixels a step costs 0.4 of one at 64. The last epochs see chips as they
+# Small chips first: at 40 pixels a step costs half of one at 64. The last epochs see chips as they
 # will come, whole and unmixed.
 PHASES = (
-    Phase(0.35, 40, mixed=True),
+    Phase(0.25, 40, mixed=True),
     Phase(0.30, 48, mixed=True),
-    Phase(0.20, 64, mixed=True),
+    Phase(0.30, 64, mixed=True),
     Phase(0.15, 64, mixed=False),
 )
 
@@ -47,7 +47,7 @@ PHASES = (
 class TrainingPlan:
     """What decides the outcome, beside the chips. `threads` is the count of processor threads."""
 
-    epochs: int = 100
+    epochs: int = 80
     seed: int = 17
     batch_size: int = 128
     peak_rate: float = 0.1
