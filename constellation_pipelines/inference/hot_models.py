@@ -10,7 +10,8 @@ from torch import nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard
-from constellation_pipelines.inference.network import Network, load_module
+from constellation_pipelines.inference.loading import load_module
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.package import load_package
 
 CAPACITY = 4

@@ -1,18 +1,14 @@
 """A package's network, made ready to run fast on one device."""
 
-import copy
 import time
-from pathlib import Path
 
 import numpy as np
 import torch  # noqa: TID253 - a network is torch; only the engine imports this module
 from numpy.typing import NDArray
 from torch import Tensor, nn  # noqa: TID253
-from torch.nn.utils.fusion import fuse_conv_bn_eval  # noqa: TID253
 
-from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard
-from constellation_pipelines.inference.architectures import ResidualBlock, build_without_memory
+from constellation_pipelines.inference.folding import fold_batch_norms
 
 BATCH = 64  # on the processor larger batches are no faster, and results come later
 
@@ -48,33 +44,6 @@ class Network:
         return 1000 * (time.perf_counter() - began)
 
 
-def load_module(folder: Path, card: ModelCard) -> nn.Module:
-    """The card's architecture with its weights, as trained: float32, in eval mode.
-
-    Raises ModelRefused where architecture, options and weights do not agree.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    options = card.architecture_options
-    if (options.get("bands"), options.get("classes")) != (len(card.bands), len(card.classes)):
-        raise ModelRefused(
-            "options bands and classes must be the counts of the card's bands and classes",
-            field="properties.constellation:architecture_options",
-        )
-    module = build_without_memory(card.architecture or "", options)
-    try:
-        weights = load_file(folder / card.weights_file)
-        module.load_state_dict(weights, strict=True, assign=True)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelRefused(
-            f"the weights of {card.reference} do not fit {card.architecture} with {options}"
-        ) from error
-    if not all(bool(value.isfinite().all()) for value in weights.values()):
-        raise ModelRefused(f"the weights of {card.reference} hold values that are no numbers")
-    return module.float().eval()
-
-
 def fastest_type(device: torch.device) -> torch.dtype:
     """bfloat16 where the device computes it natively, else float32."""
     if device.type == "cuda":
@@ -82,30 +51,3 @@ def fastest_type(device: torch.device) -> torch.dtype:
     else:
         native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.bfloat16 if native else torch.float32
-
-
-def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """A copy in eval mode whose batch norms are part of the convolutions before them."""
-    folded = copy.deepcopy(module).eval()
-    for part in folded.modules():
-        if isinstance(part, nn.Sequential):
-            fold_sequence(part)
-        elif isinstance(part, ResidualBlock):
-            part.conv1, part.norm1 = fold_pair(part.conv1, part.norm1)
-            part.conv2, part.norm2 = fold_pair(part.conv2, part.norm2)
-    return folded
-
-
-def fold_sequence(sequence: nn.Sequential) -> None:
-    """Fold each batch norm that directly follows a convolution."""
-    for i in range(len(sequence) - 1):
-        first, second = sequence[i], sequence[i + 1]
-        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-            sequence[i], sequence[i + 1] = fold_pair(first, second)
-
-
-def fold_pair(conv: nn.Conv2d, norm: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
-    """One convolution that does the work of both, and nothing in the norm's place."""
-    if not isinstance(norm, nn.BatchNorm2d):
-        return conv, norm
-    return fuse_conv_bn_eval(conv, norm), nn.Identity()

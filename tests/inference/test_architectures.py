@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from constellation_pipelines.domain.errors import ModelRefused
-from constellation_pipelines.inference.architectures import build, build_without_memory
+from constellation_pipelines.inference.architectures import build, build_empty
 
 OPTIONS: dict[str, Any] = {"bands": 4, "classes": 7, "width": 8}
 
@@ -45,5 +45,5 @@ def test_a_bad_option_is_refused(change: dict[str, Any]) -> None:
 
 def test_shapes_alone_take_no_memory() -> None:
     largest = {"bands": 64, "classes": 255, "width": 256}
-    parameters = list(build_without_memory("resnet18-compact", largest).parameters())
+    parameters = list(build_empty("resnet18-compact", largest).parameters())
     assert all(parameter.is_meta for parameter in parameters)
