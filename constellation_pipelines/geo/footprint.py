@@ -95,6 +95,15 @@ def gsd_m(grid: Grid) -> float:
 
     Raises SceneRefused when the grid's centre is not on the Earth.
     """
+    width_m, height_m = pixel_size_m(grid)
+    return math.sqrt(width_m * height_m)
+
+
+def pixel_size_m(grid: Grid) -> tuple[float, float]:
+    """Width and height on the ground, in metres, of the pixel at the grid's centre.
+
+    Raises SceneRefused when the grid's centre is not on the Earth.
+    """
     column, row = grid.width_px / 2, grid.height_px / 2
     columns = np.array([column - 0.5, column + 0.5, column, column])
     rows = np.array([row, row, row - 0.5, row + 0.5])
@@ -102,7 +111,7 @@ def gsd_m(grid: Grid) -> float:
     _, _, sizes_m = Geod(ellps="WGS84").inv(
         lon_deg[[0, 2]], lat_deg[[0, 2]], lon_deg[[1, 3]], lat_deg[[1, 3]]
     )
-    return math.sqrt(float(sizes_m[0]) * float(sizes_m[1]))
+    return float(sizes_m[0]), float(sizes_m[1])
 
 
 def _footprints(grid: Grid, windows: Sequence[Window], edge_points: int) -> list[MultiPolygon]:

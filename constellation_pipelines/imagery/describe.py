@@ -17,7 +17,7 @@ import shapely
 from constellation_pipelines.domain.errors import InvalidInput, SceneRefused
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.domain.scene import Band, Grid, Scene
-from constellation_pipelines.geo.footprint import area_km2, grid_footprint, gsd_m
+from constellation_pipelines.geo.footprint import area_km2, grid_footprint, pixel_size_m
 from constellation_pipelines.imagery.bands import Calibration, describe_bands
 from constellation_pipelines.imagery.crs import HOW_TO_WARP, describe_crs
 from constellation_pipelines.imagery.item import write_item
@@ -52,7 +52,7 @@ def describe_scene(
         try:
             grid = describe_grid(dataset)
             footprint = grid_footprint(grid)
-            ground_m = gsd_m(grid)
+            width_m, height_m = pixel_size_m(grid)
         except SceneRefused as error:
             raise SceneRefused(f"{path.name}: {error.message}", field=error.field) from error
         item = read_side_item(path)
@@ -64,10 +64,10 @@ def describe_scene(
         key=scene_key,
         uri=str(path),
         digest=scene_digest(path, described, nodata),
-        grid=grid,
+        grid=replace(grid, aspect=width_m / height_m),
         bands=described,
         nodata=nodata,
-        gsd_m=ground_m,
+        gsd_m=math.sqrt(width_m * height_m),
         footprint=json_of(footprint),
         area_km2=area_km2(footprint),
         start_at=item.start_at if item else None,
