@@ -121,7 +121,7 @@ def class_band(card: ModelCard) -> dict[str, Any]:
 
 
 def value_band(card: ModelCard, summary: Summary) -> dict[str, Any]:
-    """The band of a regression's raster; its statistics are those of the tiles this run computed."""
+    """The band of a regression's raster; its statistics are of the tiles this run computed."""
     band: dict[str, Any] = {"name": "value", "data_type": "float32", "nodata": "nan"}
     if card.unit is not None:
         band["unit"] = card.unit

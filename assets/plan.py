@@ -8,7 +8,6 @@ from assets.products import are_there
 from constellation_pipelines.domain.errors import AoiMissesScene, NotFound
 from constellation_pipelines.domain.fit import Fit, fit, treatment
 from constellation_pipelines.domain.model import Model
-from constellation_pipelines.domain.quality import check_mask
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
@@ -79,8 +78,12 @@ def make_plan(
     model = models.find(connection, str(request.params.get("model") or model_name))
     if model.card.name != model_name:
         raise NotFound(f"the job asks for {model.card.reference}, not for {model_name}")
-    fitted = fit(scene, model.card, accept_gsd_mismatch=options.accept_gsd_mismatch)
-    check_mask(scene, options.max_cloud_fraction)
+    fitted = fit(
+        scene,
+        model.card,
+        accept_gsd_mismatch=options.accept_gsd_mismatch,
+        max_cloud_fraction=options.max_cloud_fraction,
+    )
     digests = digests_of(scene, model, fitted, request.params.get("aoi"), options)
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)

@@ -62,7 +62,7 @@ def of_classes(path: Path) -> Pixels:
         for value, color in source.colormap(1).items():
             palette[value] = color
     palette[NOTHING, 3] = 0
-    return palette[classes]
+    return np.asarray(palette[classes])
 
 
 def of_values(path: Path) -> Pixels:

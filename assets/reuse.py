@@ -13,6 +13,7 @@ from constellation_pipelines.inference.work_raster import Layout, WorkRaster
 from constellation_pipelines.lake.files import on_model_grid
 from constellation_pipelines.store.tiles import Source
 
+
 def copy_tiles(plan: Plan, sources: Iterable[Source]) -> None:
     """Copy reused tiles from the outputs they lie in into the working rasters.
 

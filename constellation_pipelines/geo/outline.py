@@ -56,7 +56,9 @@ class Outlines:
         rings: list[Coordinates] = []
         for edge_px in self._edges_px:
             fine = shapely.segmentize(outline, edge_px)
-            rings = [self._project(np.array(ring.coords)) for ring in (fine.exterior, *fine.interiors)]
+            rings = [
+                self._project(np.array(ring.coords)) for ring in (fine.exterior, *fine.interiors)
+            ]
             if all(np.abs(np.diff(ring[:, 0])).max() < WIDEST_STEP_DEG for ring in rings):
                 break
         return rings

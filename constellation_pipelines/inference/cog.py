@@ -165,7 +165,7 @@ def compressor(*, floating: bool) -> Callable[[NDArray[Any]], bytes]:
 
 
 def predicted(block: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """TIFF's predictor 3: a row's bytes by significance, highest first, each less the one before."""
+    """TIFF's predictor 3: a row's bytes, the most significant first, each less the one before."""
     rows, columns = block.shape
     significant = block.astype(">f4").view(np.uint8).reshape(rows, columns, 4)
     planes = np.ascontiguousarray(significant.transpose(0, 2, 1)).reshape(rows, 4 * columns)
@@ -183,7 +183,7 @@ def halved(rows: NDArray[Any], *, floating: bool) -> NDArray[Any]:
     count = there.sum(axis=0)
     total = np.where(there, four, 0).sum(axis=0, dtype=np.float64)
     mean = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return mean.astype(rows.dtype)
+    return np.asarray(mean, rows.dtype)
 
 
 def template(sheet: Sheet) -> dict[int, tiff.Tag]:

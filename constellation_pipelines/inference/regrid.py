@@ -49,9 +49,7 @@ def positions(worked: Grid, scene: Grid, count: int, *, axis: int) -> Places:
     return np.asarray((back @ shift)[axis] + scale * (np.arange(count) + 0.5))
 
 
-def nearest(
-    values: NDArray[np.generic], down: Places, across: Places
-) -> NDArray[np.generic]:
+def nearest(values: NDArray[np.generic], down: Places, across: Places) -> NDArray[np.generic]:
     """The pixel that each place lies in."""
     return values[inside(down, values.shape[0])][:, inside(across, values.shape[1])]
 

@@ -143,7 +143,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where tiles lie that another run has done: paths of its outputs by name, and their digests."""
+    """Where tiles lie that another run has done: its outputs by name, and their digests."""
 
     outputs: dict[str, str | None]
     digests: list[str]
@@ -218,7 +218,7 @@ def record(row: TileRow) -> Sequence[Any]:
         result.infer_ms,
         result.error,
         row.attempts,
-        None if result.statistics is None else Jsonb(result.statistics),
+        Jsonb(result.statistics) if result.statistics else None,
         result.cloud_fraction,
     )
 

@@ -13,7 +13,7 @@ from tests.web.work import Work
 METRICS = {
     "class_counts": {"water": 30, "land": 10},
     "gsd_mismatch": True,
-    "outputs": {"predictions": "/lake/predictions/run.parquet", "raster": None},
+    "outputs": {"predictions": "/lake/predictions/run.parquet", "classes": None},
 }
 
 
