@@ -45,7 +45,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
     """What decided the results, as properties: with these a reader can make them again."""
     scene, card, fit = plan.scene, plan.model.card, plan.fit
     facts = {
-        "processing:software": {"constellation": version("constellation-pipelines")},
+        "processing:software": {"constellation": version("constellation-eo")},
         "constellation:job_id": str(plan.job_id),
         "constellation:model": card.reference,
         "constellation:model_digest": plan.model.digest,

@@ -6,7 +6,6 @@ from constellation_pipelines.domain.model import ModelCard, Task
 from constellation_pipelines.inference.work_raster import Product
 from constellation_pipelines.lake.files import RunFiles
 
-
 NAMES = {Product.CLASS: "classes", Product.SCORE: "scores", Product.VALUE: "values"}
 
 
