@@ -104,18 +104,21 @@ class Level:
         if held == self._block_px or (held and self._rows_left == 0):
             strip = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
             self._waiting = []
-            self._write(strip)
+            half = self._write(strip)
             if self._smaller is not None:
-                self._smaller.add(halved(strip, floating=self._sheet.floating))
+                self._smaller.add(half)
 
-    def _write(self, strip: NDArray[Any]) -> None:
-        side = self._block_px
+    def _write(self, strip: NDArray[Any]) -> NDArray[Any]:
+        """Keep the blocks of a strip; return half of it."""
+        side, halves = self._block_px, []
         for left in range(0, self._width_px, side):
             part = strip[:, left : left + side]
+            halves.append(halved(part, floating=self._sheet.floating))
             if part.shape != (side, side):
                 edge = ((0, side - part.shape[0]), (0, side - part.shape[1]))
                 part = np.pad(part, edge, constant_values=self._sheet.nodata)
             self._sizes.append(self.blocks.write(self._compress(np.ascontiguousarray(part))))
+        return np.concatenate(halves, axis=1)
 
     def image(self) -> tiff.Image:
         """Its size and blocks, once all rows are there."""
@@ -178,12 +181,12 @@ def halved(rows: NDArray[Any], *, floating: bool) -> NDArray[Any]:
     if not floating:
         return rows[::2, ::2]
     even = np.pad(rows, [(0, side % 2) for side in rows.shape], constant_values=np.nan)
-    four = np.stack([even[y::2, x::2] for y in (0, 1) for x in (0, 1)])
-    there = ~np.isnan(four)
-    count = there.sum(axis=0)
-    total = np.where(there, four, 0).sum(axis=0, dtype=np.float64)
-    mean = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
-    return np.asarray(mean, rows.dtype)
+    total, count = np.zeros((2, len(even) // 2, even.shape[1] // 2), rows.dtype)
+    for part in (even[y::2, x::2] for y in (0, 1) for x in (0, 1)):
+        there = ~np.isnan(part)
+        np.add(total, part, out=total, where=there)
+        count += there
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
 
 
 def template(sheet: Sheet) -> dict[int, tiff.Tag]:
