@@ -13,7 +13,7 @@ from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo import dateline
 from constellation_pipelines.geo.footprint import area_km2, window_footprints
-from constellation_pipelines.geo.outline import Outlines
+from constellation_pipelines.geo.polygons import PixelPolygons
 from constellation_pipelines.lake.geoparquet import geo_writer
 
 STRIP_PX = 1024
@@ -53,7 +53,7 @@ Placed = tuple[int, float, shapely.MultiPolygon]  # class value, area in km2, lo
 
 def placed(raster: Path, grid: Grid, asked: Vectors) -> Iterator[Placed]:
     """The polygons on the Earth that are large enough."""
-    earth = Outlines(grid)
+    earth = PixelPolygons(grid)
     least_km2 = asked.min_area_m2 / 1e6
     least_px = least_km2 / (SPARE * largest_pixel_km2(grid))
     for value, outline in outlines(raster, asked.values):
@@ -123,7 +123,7 @@ def strip_outlines(
 
 
 def join(above: list[Outline], below: list[Outline]) -> list[Outline]:
-    """Outlines on both sides of a seam, those of one class joined where they share a side."""
+    """PixelPolygons on both sides of a seam, those of one class joined where they share a side."""
     by_value: dict[int, list[Polygon]] = defaultdict(list)
     for value, polygon in (*above, *below):
         by_value[value].append(polygon)

@@ -102,6 +102,19 @@ def test_a_pending_run_becomes_a_dagster_run_of_the_same_id(
     assert states(database, run_id) == ("QUEUED", "PENDING", None)
 
 
+def test_a_share_of_clouds_reaches_the_run(
+    planner: Planner, database: Database, instance: dg.DagsterInstance
+) -> None:
+    run_id = submit(database)
+    clouds = {"max_cloud_fraction": 0}
+    database.execute("update constellation.jobs set params = params || %s", (Jsonb(clouds),))
+    planner.turn()
+    run = instance.get_run_by_id(str(run_id))
+    assert run is not None
+    config = run.run_config["ops"]["predictions__land_cover"]["config"]
+    assert config["max_cloud_fraction"] == 0
+
+
 def test_what_a_job_asks_for_reaches_the_queue(planner: Planner, database: Database) -> None:
     run_id = submit(database)
     asked = Jsonb({"gpu_count": 2, "gpu_mem_mb": 800, "mode": "serial"})

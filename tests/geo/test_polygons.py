@@ -1,4 +1,4 @@
-"""Outlines of pixels on the Earth: across 180 degrees, round poles, with holes."""
+"""PixelPolygons of pixels on the Earth: across 180 degrees, round poles, with holes."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ from shapely import Polygon
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.footprint import area_km2, window_footprints
-from constellation_pipelines.geo.outline import Outlines
+from constellation_pipelines.geo.polygons import PixelPolygons
 
 EARTH_KM2 = 510_065_621.7  # of the WGS 84 ellipsoid
 
@@ -43,16 +43,18 @@ def box(top: int, left: int, bottom: int, right: int) -> Polygon:
 def test_a_rectangle_of_pixels_lies_where_its_pixels_lie(of: Grid) -> None:
     windows = [Window(row, column, 1, 1) for row in range(20, 35) for column in range(30, 55)]
     pixels = window_footprints(of, windows)
-    placed = Outlines(of).place(box(20, 30, 35, 55))
+    placed = PixelPolygons(of).place(box(20, 30, 35, 55))
     assert placed.is_valid
     expected = shapely.union_all(pixels)
     assert shapely.symmetric_difference(placed, expected).area / expected.area < 0.005
-    assert Outlines(of).area_km2(placed) == pytest.approx(sum(map(area_km2, pixels)), rel=0.005)
+    assert PixelPolygons(of).area_km2(placed) == pytest.approx(
+        sum(map(area_km2, pixels)), rel=0.005
+    )
 
 
 @pytest.mark.parametrize("of", GRIDS)
 def test_the_parts_of_a_grid_have_the_area_of_the_whole(of: Grid) -> None:
-    earth = Outlines(of)
+    earth = PixelPolygons(of)
     whole = box(0, 0, 100, 100)
     hole = box(37, 41, 63, 57)
     ring = shapely.difference(whole, hole)
@@ -67,7 +69,7 @@ def test_the_parts_of_a_grid_have_the_area_of_the_whole(of: Grid) -> None:
 
 
 def test_what_crosses_180_degrees_is_in_two_parts() -> None:
-    placed = Outlines(ACROSS).place(box(10, 10, 20, 90))
+    placed = PixelPolygons(ACROSS).place(box(10, 10, 20, 90))
     assert len(placed.geoms) == 2
     assert [round(bound, 6) for bound in placed.bounds] == [-180, 9.8, 180, 9.9]
     spans = sorted((part.bounds[0], part.bounds[2]) for part in placed.geoms)
@@ -76,7 +78,7 @@ def test_what_crosses_180_degrees_is_in_two_parts() -> None:
 
 @pytest.mark.parametrize("of", [POLE, OFF_POLE, NORTH])
 def test_a_ring_round_the_pole_leaves_the_pole_out_and_a_disc_keeps_it(of: Grid) -> None:
-    earth, pole_deg = Outlines(of), 90.0 if of is NORTH else -90.0
+    earth, pole_deg = PixelPolygons(of), 90.0 if of is NORTH else -90.0
     inner, outer = box(40, 40, 60, 60), box(20, 20, 80, 80)
     disc, ring = earth.place(inner), earth.place(shapely.difference(outer, inner))
     near = [shapely.Point(lon, pole_deg * 0.999) for lon in (-170, -90, -1, 1, 90, 170)]
@@ -87,7 +89,7 @@ def test_a_ring_round_the_pole_leaves_the_pole_out_and_a_disc_keeps_it(of: Grid)
 
 def test_a_quadrant_with_its_corner_at_the_pole_is_a_quarter_of_the_disc() -> None:
     """Pixels of polar products often have their corners there."""
-    earth = Outlines(POLE)
+    earth = PixelPolygons(POLE)
     disc = earth.area_km2(earth.place(box(30, 30, 70, 70)))
     for top, left in ((30, 30), (30, 50), (50, 30), (50, 50)):
         placed = earth.place(box(top, left, top + 20, left + 20))
@@ -97,7 +99,7 @@ def test_a_quadrant_with_its_corner_at_the_pole_is_a_quarter_of_the_disc() -> No
 
 def test_the_whole_world_is_the_whole_world() -> None:
     world = grid("EPSG:4326", (10, 0, -180, 0, -10, 90), (18, 36))
-    earth = Outlines(world)
+    earth = PixelPolygons(world)
     placed = earth.place(box(0, 0, 18, 36))
     assert placed.bounds == (-180, -90, 180, 90)
     assert earth.area_km2(placed) == pytest.approx(EARTH_KM2, rel=1e-6)
@@ -110,7 +112,7 @@ def test_any_rectangle_with_a_hole_is_valid_and_loses_the_hole_s_area(data: Any)
     height, width = data.draw(st.integers(3, 100 - top)), data.draw(st.integers(3, 100 - left))
     outer = box(top, left, top + height, left + width)
     inner = box(top + 1, left + 1, top + height - 1, left + width - 1)
-    earth = Outlines(of)
+    earth = PixelPolygons(of)
     placed = earth.place(shapely.difference(outer, inner))
     assert placed.is_valid
     expected = earth.area_km2(earth.place(outer)) - earth.area_km2(earth.place(inner))
@@ -118,7 +120,7 @@ def test_any_rectangle_with_a_hole_is_valid_and_loses_the_hole_s_area(data: Any)
 
 
 def test_an_area_is_that_of_the_geodesic() -> None:
-    placed = Outlines(LONLAT).place(box(0, 0, 1, 1))
+    placed = PixelPolygons(LONLAT).place(box(0, 0, 1, 1))
     ring = np.array(placed.geoms[0].exterior.coords)
     expected_m2, _ = Geod(ellps="WGS84").polygon_area_perimeter(ring[:, 0], ring[:, 1])
-    assert math.isclose(Outlines(LONLAT).area_km2(placed), abs(expected_m2) / 1e6)
+    assert math.isclose(PixelPolygons(LONLAT).area_km2(placed), abs(expected_m2) / 1e6)
