@@ -28,6 +28,7 @@ scenes = dg.DynamicPartitionsDefinition(name="scenes")
 class Options(dg.Config):
     accept_gsd_mismatch: bool = False
     reuse: bool = True
+    max_cloud_fraction: float | None = None
 
 
 @dg.asset(key=["predictions", "land_cover"], partitions_def=scenes)
