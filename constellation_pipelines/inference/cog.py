@@ -117,7 +117,9 @@ class Level:
             if part.shape != (side, side):
                 edge = ((0, side - part.shape[0]), (0, side - part.shape[1]))
                 part = np.pad(part, edge, constant_values=self._sheet.nodata)
-            self._sizes.append(self.blocks.write(self._compress(np.ascontiguousarray(part))))
+            block = self._compress(np.ascontiguousarray(part))
+            self.blocks.write(tiff.framed(block))
+            self._sizes.append(len(block))
         return np.concatenate(halves, axis=1)
 
     def image(self) -> tiff.Image:

@@ -11,8 +11,12 @@ NEW_SUBFILE, WIDTH, LENGTH = 254, 256, 257
 STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 OF_THE_WHOLE = (33550, 33922, 34264, 34735, 34736, 34737, 42112)  # place on Earth, GDAL's metadata
 LARGEST_CLASSIC_BYTES = 4_000_000_000
-# GDAL reads that the directories come first, and calls the layout COG.
-LAYOUT = b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
+# GDAL reads this, calls the layout COG, and gets a block and its size in one request.
+LAYOUT = (
+    b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
+    b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n "
+)
+LEADER_BYTES, TRAILER_BYTES = 4, 4
 GHOST = b"GDAL_STRUCTURAL_METADATA_SIZE=%06d bytes\n" % len(LAYOUT) + LAYOUT
 
 
@@ -52,23 +56,27 @@ def tags_of(file: bytes) -> dict[int, Tag]:
     return found
 
 
+def framed(block: bytes) -> bytes:
+    """A compressed block as it stands in the file: behind its size, before its end once more."""
+    return struct.pack("<I", len(block)) + block + block[-TRAILER_BYTES:]
+
+
 def head(template: Tags, images: Sequence[Image]) -> bytes:
-    """What a file begins with, all that is not pixels: the blocks of its images follow, those of
-    the last image first.
+    """What a file begins with, all that is not pixels: the blocks of its images follow, each
+    framed, those of the last image first.
 
     `images` are the largest first; `template` has the tags that say what their pixels are. The file
     is a BigTIFF where it needs to be.
     """
-    pixels_bytes = sum(sum(image.block_bytes) for image in images)
-    tables_bytes = sum(16 * len(image.block_bytes) for image in images)
-    small = pixels_bytes + tables_bytes < LARGEST_CLASSIC_BYTES
+    room_bytes = sum(_room(image) + 16 * len(image.block_bytes) for image in images)
+    small = room_bytes < LARGEST_CLASSIC_BYTES
     form: Form = CLASSIC if small else BIG
     # The length does not depend on the offsets in it, so it is laid out twice.
     length = len(_directories(form, template, images, [[0] * len(i.block_bytes) for i in images]))
     offsets: list[list[int]] = []
     for image in reversed(images):
         offsets.insert(0, list(_running(length, image.block_bytes)))
-        length += sum(image.block_bytes)
+        length += _room(image)
     return _directories(form, template, images, offsets)
 
 
@@ -87,10 +95,16 @@ CLASSIC = Form(b"II" + struct.pack("<H", 42), "<H", "<HHI", "<I", LONG)
 BIG = Form(b"II" + struct.pack("<HHH", 43, 8, 0), "<Q", "<HHQ", "<Q", LONG8)
 
 
+def _room(image: Image) -> int:
+    """Bytes of an image's framed blocks."""
+    return sum(image.block_bytes) + (LEADER_BYTES + TRAILER_BYTES) * len(image.block_bytes)
+
+
 def _running(start: int, sizes: Sequence[int]) -> Iterator[int]:
+    """Where each block begins, behind its leader."""
     for size in sizes:
-        yield start
-        start += size
+        yield start + LEADER_BYTES
+        start += LEADER_BYTES + size + TRAILER_BYTES
 
 
 def _directories(

@@ -265,3 +265,21 @@ def test_skipped_tiles_are_holes(site: Site) -> None:
             last = list(plan.digests)[-1]
             assert not mask[last.row_off_px :, last.col_off_px :].any()
             assert mask.any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_figure_that_is_no_number_costs_its_tile_and_no_other(site: Site, bad: float) -> None:
+    lease = site.begin()
+    plan = site.plan(lease)
+    fill(plan)
+    first, *rest = (result_of(plan, window, cloudy=False) for window in plan.todo)
+    figures = {"min": 0.0, "max": bad, "mean": 1.0, "std": 0.5}
+    spoilt = replace(first, confidence=bad)
+    if plan.model.card.task is Task.REGRESSION:
+        spoilt = replace(first, statistics=figures)
+    Committer(site.database, lease, plan).commit([Tried(one) for one in (spoilt, *rest)])
+    result = site.conclude(lease, plan)
+    assert result.metadata is not None
+    assert result.metadata["tiles_failed"] == 1
+    rows = site.database.fetch_all("select error from constellation.tiles where state = 'FAILED'")
+    assert rows == [{"error": "the model's answer holds numbers that are NaN or infinite"}]
