@@ -188,7 +188,8 @@ def halved(rows: NDArray[Any], *, floating: bool) -> NDArray[Any]:
         there = ~np.isnan(part)
         np.add(total, part, out=total, where=there)
         count += there
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.asarray(mean, rows.dtype)
 
 
 def template(sheet: Sheet) -> dict[int, tiff.Tag]:

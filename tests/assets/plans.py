@@ -111,7 +111,7 @@ def cells_of(layout: Layout, window: Window) -> NDArray[Any]:
     if layout.product is Product.VALUE:
         return np.where(hole, np.nan, waves * 10).astype(np.float32)
     channels = np.arange(1, layout.channels + 1)
-    vectors = (waves[..., None] * channels).astype(np.float32)
+    vectors: NDArray[Any] = (waves[..., None] * channels).astype(np.float32)
     vectors[hole] = np.nan
     return vectors
 

@@ -112,8 +112,8 @@ def test_a_share_of_clouds_reaches_the_run(
     planner.turn()
     run = instance.get_run_by_id(str(run_id))
     assert run is not None
-    config = run.run_config["ops"]["predictions__land_cover"]["config"]
-    assert config["max_cloud_fraction"] == 0
+    config = {"reuse": False, "max_cloud_fraction": 0}
+    assert run.run_config == {"ops": {"predictions__land_cover": {"config": config}}}
 
 
 def test_what_a_job_asks_for_reaches_the_queue(planner: Planner, database: Database) -> None:
