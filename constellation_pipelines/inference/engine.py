@@ -281,7 +281,6 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     faulty = None
     if arguments.simulated:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         script = SimulationFile(arguments.simulation)
         faulty = FaultyDevice(arguments.device, arguments.index, script)
     try:

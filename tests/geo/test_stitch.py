@@ -1,5 +1,7 @@
 """Overlapping chips along a side."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,7 +21,7 @@ def test_each_pixel_is_owned_by_exactly_one_chip(axis: Axis) -> None:
     ends = [axis.owned(chip) for chip in range(axis.count)]
     assert ends[0][0] == 0
     assert ends[-1][1] == axis.length_px
-    assert all(before[1] == after[0] for before, after in zip(ends, ends[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(ends))
     assert all(start < end for start, end in ends)
 
 
