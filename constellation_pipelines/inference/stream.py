@@ -90,7 +90,7 @@ class Stream:
         self._on_device = OnDevice(listener.computing)
         self._runs: deque[tuple[Cut, int, int]] = deque()
         self._waiting = 0  # chips in `_runs`
-        self._under_way: deque[tuple[Batch, Future[Found]]] = deque()
+        self._under_way: deque[tuple[Asked, Future[Found]]] = deque()
 
     def run(self, pieces: Ahead[Piece]) -> Iterator[list[TileResult]]:
         """After each batch, the tiles that it completed."""
@@ -140,7 +140,8 @@ class Stream:
             self._give(self._taken(min(share, self._waiting)))
 
     def _give(self, batch: Batch) -> None:
-        self._under_way.append((batch, self._device.start(self._asked(batch))))
+        asked = self._asked(batch)
+        self._under_way.append((asked, self._device.start(asked)))
 
     def _asked(self, batch: Batch) -> Asked:
         size = padded(len(batch), self._batch)
@@ -160,13 +161,13 @@ class Stream:
         return Batch(tuple(runs))
 
     def _settle_next(self) -> None:
-        batch, future = self._under_way.popleft()
+        asked, future = self._under_way.popleft()
         try:
             found = future.result()
         except torch.OutOfMemoryError:
-            self._halve(batch)
+            self._halve(asked)
         else:
-            self._settle(batch, found)
+            self._settle(asked.batch, found)
 
     def _settle(self, batch: Batch, found: Found) -> None:
         ms_each, passed = found.device_ms / len(batch), 0
@@ -175,23 +176,23 @@ class Stream:
             self._work.settle(cut, start, end, answer, ms_each)
             passed += end - start
 
-    def _halve(self, batch: Batch) -> None:
+    def _halve(self, refused: Asked) -> None:
         """Infer a batch that had no room in parts that have; before any that began later."""
-        size = padded(len(batch), self._batch)
-        if size == 1:
+        if refused.size == 1:
             raise torch.OutOfMemoryError
-        half = size // 2
-        if self._network.batch > half:
+        half = refused.size // 2
+        if self._network.batch > half:  # else another batch has learnt as much
             self._network.batch = half
-            self._listener.halved(size, half)
+            self._listener.halved(refused.size, half)
+        batch, half = refused.batch, self._batch
         for start in range(0, len(batch), half):
-            part = batch.part(start, min(start + half, len(batch)))
+            asked = self._asked(batch.part(start, min(start + half, len(batch))))
             try:
-                found = self._device.start(self._asked(part)).result()
+                found = self._device.start(asked).result()
             except torch.OutOfMemoryError:
-                self._halve(part)
+                self._halve(asked)
             else:
-                self._settle(part, found)
+                self._settle(asked.batch, found)
 
 
 def padded(count: int, batch: int) -> int:
