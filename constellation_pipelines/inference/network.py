@@ -16,6 +16,8 @@ BATCH = 64
 # On the processor chips are inferred in slices of so many pixels, and a batch is four of them:
 # what a slice leaves in a core's cache is faster than any gain of a larger one.
 SLICE_PX = 1 << 16
+LARGEST_BATCH = 4096
+LARGEST_SHARE = 0.8  # of a GPU's memory
 LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
 MEBIBYTE = 2**20
 
@@ -80,6 +82,30 @@ class Network:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return 1000 * (time.perf_counter() - began)
+
+    def tune(self) -> None:
+        """On a GPU, take the batch from which on a larger one gains nothing, or has no room.
+
+        On the processor slices are what counts, and their size is known. Not yet run on a GPU.
+        """
+        if self.device.type == "cuda":
+            self.batch = tuned_batch(self._seconds, self.batch, LARGEST_BATCH)
+
+    def _seconds(self, size: int) -> float | None:
+        """What a batch takes; None where it would take more than its share of the memory."""
+        try:
+            for _ in range(2):  # the first one sets up
+                began = time.perf_counter()
+                self.answer(self._empty(size))
+                torch.cuda.synchronize(self.device)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return None
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        if torch.cuda.max_memory_reserved(self.device) > LARGEST_SHARE * total:
+            torch.cuda.empty_cache()
+            return None
+        return time.perf_counter() - began
 
     def _empty(self, size: int) -> Tensor:
         card = self.card
