@@ -34,12 +34,12 @@ class Phase:
 
 
 # Small chips first: at 40 pixels a step costs half of one at 64. The last epochs see chips as they
-# will come, whole and unmixed.
+# will come, unmixed and then whole.
 PHASES = (
-    Phase(0.25, 40, mixed=True),
-    Phase(0.30, 48, mixed=True),
-    Phase(0.30, 64, mixed=True),
-    Phase(0.15, 64, mixed=False),
+    Phase(20 / 72, 40, mixed=True),
+    Phase(38 / 72, 48, mixed=True),
+    Phase(6 / 72, 48, mixed=False),
+    Phase(8 / 72, 64, mixed=False),
 )
 
 
@@ -47,7 +47,7 @@ PHASES = (
 class TrainingPlan:
     """What decides the outcome, beside the chips. `threads` is the count of processor threads."""
 
-    epochs: int = 80
+    epochs: int = 72
     seed: int = 17
     batch_size: int = 128
     peak_rate: float = 0.1
