@@ -16,6 +16,7 @@ from constellation_pipelines.events import envelope, subjects
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.tenancy import EVERYONE, Tenancy
 
 HELD_MAX = 100_000  # messages kept while Postgres is asked for what was missed
 REPLAY_PAGE = 500
@@ -35,7 +36,7 @@ class Hub:
     """
 
     def __init__(self, database: Database, bus: Bus | None) -> None:
-        self._database = database
+        self._database = database.bound(EVERYONE)
         self._bus = bus
         self._rooms = Rooms()
         self._seen = Watermarks()
@@ -118,7 +119,7 @@ class Hub:
         """Send what Postgres has after event `after`; return the last id."""
         (interest,) = wishes.interests
         while True:
-            page = await asyncio.to_thread(self._page, interest.job_id, after)
+            page = await asyncio.to_thread(self._page, listener.tenancy, interest.job_id, after)
             found = [message_of(event) for event in page if event.id not in replayed]
             wanted = [message for message in found if wishes.wants(message)]
             replayed |= {message.id for message in wanted}
@@ -129,8 +130,8 @@ class Hub:
             if len(newer) < REPLAY_PAGE:
                 return after
 
-    def _page(self, job_id: UUID | None, after: int) -> list[Event]:
-        with self._database.transaction() as connection:
+    def _page(self, tenancy: Tenancy, job_id: UUID | None, after: int) -> list[Event]:
+        with self._database.bound(tenancy).transaction() as connection:
             if job_id is None:
                 return events.after(connection, after, REPLAY_PAGE)
             return events.of_job_after(connection, job_id, after, REPLAY_PAGE)

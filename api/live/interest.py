@@ -54,8 +54,11 @@ class Wishes:
 
     def wants(self, message: Message) -> bool:
         """Whether the reader gets this message."""
-        own = self.account is None or message.account in (None, self.account)
-        return own and any(interest.wants(message) for interest in self.interests)
+        return self.may_have(message) and any(one.wants(message) for one in self.interests)
+
+    def may_have(self, message: Message) -> bool:
+        """Whether the message is the reader's to hear, wanted or not."""
+        return self.account is None or message.account in (None, self.account)
 
     def also(self, interest: Interest) -> "Wishes":
         """With another interest."""

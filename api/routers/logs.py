@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import DatabasePart, HubPart, LinesPart
+from api.deps import DatabasePart, HubPart, LinesPart, TenancyPart
 from api.live.hub import Hub
 from api.live.interest import Interest, Topic
 from api.live.lines import Lines
@@ -49,12 +49,13 @@ async def follow_logs(
     database: DatabasePart,
     hub: HubPart,
     lines: LinesPart,
+    tenancy: TenancyPart,
     follow: Annotated[bool, Query(description="False: end with the last line there is.")] = True,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Every line that the job's runs logged and printed, from the first one to the live tail."""
     await run_in_threadpool(state_of, database, job_id)  # what there is not is refused at once
-    listener = Listener()
+    listener = Listener(tenancy)
     telling = Telling(database, hub, lines, job_id, listener, follow)
     await lines.ready()
     return StreamingResponse(

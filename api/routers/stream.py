@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from api.deps import HubPart, LinesPart
+from api.deps import HubPart, LinesPart, tenancy_of, until_signed_out
 from api.live.hub import Hub
 from api.live.interest import EVENTS, Interest, Topic
 from api.live.lines import Lines
@@ -20,6 +20,7 @@ router = APIRouter()
 
 POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
+SIGNED_OUT = 4401
 HEARTBEAT_S = 15.0
 CLOSE_TIMEOUT_S = 20.0
 LONGEST_REQUEST = 4096
@@ -43,10 +44,10 @@ async def stream(websocket: WebSocket, hub: HubPart, lines: LinesPart) -> None:
     after the API was started anew, never not at all: drop an id that is not above the last one of
     its job. A `heartbeat` comes after 15 quiet seconds. Code 1008 says what was wrong with what the
     client asked, 1013 that the reader is too slow or the database away: connect again with the last
-    id.
+    id; 4401 that the key or session has ended.
     """
     await websocket.accept()
-    session = Session(websocket, hub, lines, Listener())
+    session = Session(websocket, hub, lines, Listener(tenancy_of(websocket)))
     try:
         await session.run()
     finally:
@@ -67,11 +68,14 @@ class Session:
         sending = asyncio.create_task(self._send())
         asking = asyncio.create_task(self._hear())
         lagging = asyncio.create_task(self.listener.too_slow.wait())
-        tasks: set[asyncio.Task[Any]] = {sending, asking, lagging}
+        out = asyncio.create_task(until_signed_out(self._websocket))
+        tasks: set[asyncio.Task[Any]] = {sending, asking, lagging, out}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             closing = TRY_AGAIN_LATER, TOO_SLOW
-            if not lagging.done():
+            if out.done():
+                closing = SIGNED_OUT, "the key or session has ended: sign in again"
+            elif not lagging.done():
                 closing = closing_of(asking)
         finally:
             await cancel_all(tasks)

@@ -21,13 +21,18 @@ NO_STACK = "no running stack found: start one with `constellation up`"
 
 
 class Client:
-    """Calls of the API at `url`. What it refuses is raised as ConstellationError."""
+    """Calls of the API at `url`, with a key where there is one.
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    What it refuses is raised as ConstellationError.
+    """
+
+    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         import httpx
 
         self.url = checked(url).rstrip("/")
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=timeout_s)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1", timeout=timeout_s, headers=authorization(key)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -129,11 +134,22 @@ def connect() -> Client:
     """A client of the API named in the settings, else of the running stack's."""
     from constellation_pipelines.commands.stack import load_settings
     from constellation_pipelines.stack.attach import attached
+    from constellation_pipelines.stack.key_file import key_of
 
-    url = attached(load_settings()).api_url
+    settings = load_settings()
+    url = attached(settings).api_url
     if url is None:
         raise ServiceUnavailable(NO_STACK)
-    return Client(url)
+    return Client(url, key=key_of(settings))
+
+
+def authorization(key: str | None) -> dict[str, str]:
+    """The header that says who asks. Raises InvalidInput for what cannot be a key."""
+    if key is None:
+        return {}
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidInput("CONSTELLATION_API_KEY is not a key: it has the form cst_..._...")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def checked(url: str) -> str:

@@ -72,6 +72,7 @@ function HeldBy({ holder, others, nowMs }: HeldByProps) {
 
 function Idle({ device, nowMs }: { device: Gpu; nowMs: number }) {
   if (device.health === "quarantined") return <>set aside until it passes a probe: {device.health_reason}</>;
+  if (device.runs > 0) return <>held by {formatPlural(device.runs, "run")} of other accounts</>;
   if (device.online) return <>held by nobody</>;
   return (
     <>
@@ -85,5 +86,5 @@ function conditionOf(device: Gpu): [label: string, tone: Tone] {
   if (!device.online) return ["offline", "bad"];
   if (device.health === "quarantined") return ["quarantined", "bad"];
   if (!device.engine_ready) return ["engine starting", "idle"];
-  return device.held_by ? ["in use", "accent"] : ["engine ready", "good"];
+  return device.runs > 0 ? ["in use", "accent"] : ["engine ready", "good"];
 }

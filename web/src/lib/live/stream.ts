@@ -6,11 +6,13 @@ export type LiveState = "connecting" | "live" | "reconnecting";
 const PATH = "/api/v1/stream";
 const SILENCE_MS = 40_000; // the server sends a heartbeat after 15 quiet seconds
 const REFUSED = 1008;
+const SIGNED_OUT = 4401;
 
 type Handlers = {
   onState: (state: LiveState) => void;
   onOpen: () => void;
   onEvent: (event: LiveEvent) => void;
+  onSignedOut: () => void;
 };
 
 /** A WebSocket that comes back: connecting -> live -> reconnecting -> live ... until closed. */
@@ -48,6 +50,7 @@ export class LiveStream {
     socket.onclose = (event) => {
       // An id that the server does not accept would be refused for ever.
       if (event.code === REFUSED) this.lastId = null;
+      if (event.code === SIGNED_OUT) this.handlers.onSignedOut();
       this.lose();
     };
   }
