@@ -49,19 +49,12 @@ def build(settings: Settings) -> dg.Definitions:
 
 
 def newest_cards(models_dir: Path) -> list[ModelCard]:
-    """The highest version of each model, by name.
-
-    Of two names that Dagster cannot tell apart, such as a-b and a_b, the first is kept: one folder
-    must not take the assets of all others away.
-    """
+    """The highest version of each model, by name."""
     cards = [model.card for model in discover(models_dir)]
     newest: dict[str, ModelCard] = {}
     for card in sorted(cards, key=lambda card: version_order(card.version)):
         newest[card.name] = card
-    kept: dict[str, ModelCard] = {}
-    for name in sorted(newest):
-        kept.setdefault(names.identifier(name), newest[name])
-    return list(kept.values())
+    return [newest[name] for name in sorted(newest)]
 
 
 def dashboard_url(settings: Settings) -> str:
