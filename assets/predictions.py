@@ -1,6 +1,5 @@
 """Tile predictions: one asset per model, one partition per scene."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -26,6 +25,7 @@ from constellation_pipelines.domain.errors import (
 )
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
+from constellation_pipelines.lake.files import remove_work
 from constellation_pipelines.store import plans, profiles, queue, tile_attempts, tiles
 from constellation_pipelines.store.database import Database
 from resources.database import DatabaseResource
@@ -100,9 +100,7 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
             with held(opened, lease):
                 device = work.follow(context.log)
                 result = conclude(opened, plan, config.options(), device, lease)
-            shutil.rmtree(
-                plan.files.work, ignore_errors=True
-            )  # one that fails keeps it for its retry
+            remove_work(plan.files)  # one that fails keeps it for its retry
             if plan.retried:
                 adoption.forget_earlier(opened, lease, plan, lake)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
