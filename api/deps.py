@@ -6,7 +6,9 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from api.guard import Guard
-from api.live import Hub
+from api.live.hub import Hub
+from api.live.lines import Lines
+from api.live.samples import Samples
 from constellation_pipelines.domain.account import Principal
 from constellation_pipelines.domain.errors import Unauthenticated
 from constellation_pipelines.settings import Settings
@@ -31,6 +33,12 @@ def tenancy_of(connection: HTTPConnection) -> Tenancy:
     """Whose rows the request may see, and who is named in the audit."""
     principal = principal_of(connection)
     return Tenancy(principal.account, principal.sees_all, principal.actor, address_of(connection))
+
+
+def hears_of(connection: HTTPConnection) -> str | None:
+    """The account whose messages may be heard, None for those of every account."""
+    principal = principal_of(connection)
+    return None if principal.sees_all else principal.account
 
 
 async def until_signed_out(connection: HTTPConnection) -> None:
@@ -83,9 +91,25 @@ async def guard_of(connection: HTTPConnection) -> Guard:
     return found
 
 
+async def lines_of(connection: HTTPConnection) -> Lines:
+    """The app's log lines."""
+    found = connection.app.state.lines
+    assert isinstance(found, Lines)
+    return found
+
+
+async def samples_of(connection: HTTPConnection) -> Samples:
+    """The app's samples."""
+    found = connection.app.state.samples
+    assert isinstance(found, Samples)
+    return found
+
+
 SettingsPart = Annotated[Settings, Depends(settings_of)]
 PoolPart = Annotated[Database, Depends(pool_of)]
 DatabasePart = Annotated[Database, Depends(database_of)]
 HubPart = Annotated[Hub, Depends(hub_of)]
 GuardPart = Annotated[Guard, Depends(guard_of)]
 PrincipalPart = Annotated[Principal, Depends(current_principal)]
+LinesPart = Annotated[Lines, Depends(lines_of)]
+SamplesPart = Annotated[Samples, Depends(samples_of)]

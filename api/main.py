@@ -9,9 +9,23 @@ from api import access, dashboard, errors, openapi
 from api.gate import Gate
 from api.guard import Guard
 from api.limits import BodyLimit
-from api.live import Hub
+from api.live.hub import Hub
+from api.live.lines import Lines
+from api.live.samples import Samples
 from api.origins import OwnOrigin
-from api.routers import about, audit, gpus, health, jobs, models, runs, scenes, session, stream
+from api.routers import (
+    about,
+    audit,
+    gpus,
+    health,
+    jobs,
+    logs,
+    models,
+    runs,
+    scenes,
+    session,
+    stream,
+)
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.settings import Settings
@@ -37,11 +51,16 @@ def create_app(
         bus = Bus(settings.nats_url, name="constellation api")
     guard = Guard(settings, given)
     hub = Hub(given, bus)
+    lines, samples = Lines(bus, hub.offer), Samples(bus, hub.offer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await hub.start()
+        lines.start()
+        samples.start()
         yield
+        await samples.stop()
+        await lines.stop()
         await hub.stop()
         if owned is not None:
             owned.close()
@@ -59,11 +78,13 @@ def create_app(
     app.state.database = given
     app.state.hub = hub
     app.state.guard = guard
+    app.state.lines = lines
+    app.state.samples = samples
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
     errors.install(app)
-    rooms = (jobs, runs, gpus, scenes, models, stream, session, audit, about, health)
+    rooms = (jobs, logs, runs, gpus, scenes, models, stream, session, audit, about, health)
     routers = [room.router for room in rooms]
     access.check_complete(routers)
     for router in routers:

@@ -18,7 +18,7 @@ from constellation_pipelines.domain.errors import (
     NotFound,
     SceneUnfit,
 )
-from constellation_pipelines.domain.fit import fit
+from constellation_pipelines.domain.fit import Fit, fit, treatment
 from constellation_pipelines.domain.job import Job, JobParams
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
@@ -141,8 +141,8 @@ def plan_scenes(
     database: Database, model: Model, found: Sequence[Scene], params: JobParams, account: str
 ) -> JobPlan:
     """Check that the model takes each scene, and count tiles."""
-    mismatches = [mismatch(scene, model, params, at) for at, scene in enumerate(found)]
-    windows = [touched_windows(scene, model, params.aoi) for scene in found]
+    fits = [fit_at(scene, model, params, at) for at, scene in enumerate(found)]
+    windows = [touched_windows(one, model, params.aoi) for one in fits]
     missed = [scene.key for scene, touched in zip(found, windows, strict=True) if not touched]
     if missed:
         raise AoiMissesScene(
@@ -152,48 +152,57 @@ def plan_scenes(
         )
     with database.transaction() as connection:
         reused = [
-            count_valid(connection, scene, model, touched, account) if params.reuse else 0
-            for scene, touched in zip(found, windows, strict=True)
+            len(tiles.valid(connection, digests(scene, one, model, params, touched, account)))
+            if params.reuse
+            else 0
+            for scene, one, touched in zip(found, fits, windows, strict=True)
         ]
     parts = [
-        ScenePlan(scene, wrong_gsd, len(touched), valid, area_km2(scene, touched))
-        for scene, wrong_gsd, touched, valid in zip(found, mismatches, windows, reused, strict=True)
+        ScenePlan(scene, one.gsd_mismatch, len(touched), valid, area_km2(scene, one, touched))
+        for scene, one, touched, valid in zip(found, fits, windows, reused, strict=True)
     ]
     return JobPlan(model, params, tuple(parts))
 
 
-def area_km2(scene: Scene, windows: Sequence[Window]) -> float:
-    """About what these windows of a scene cover: their share of its pixels, of its area."""
+def area_km2(scene: Scene, fitted: Fit, windows: Sequence[Window]) -> float:
+    """About what these windows cover: their share of the scene's pixels, of its area."""
     pixels = sum(window.height_px * window.width_px for window in windows)
-    return scene.area_km2 * pixels / (scene.grid.width_px * scene.grid.height_px)
+    return scene.area_km2 * pixels / (fitted.grid.width_px * fitted.grid.height_px)
 
 
-def mismatch(scene: Scene, model: Model, params: JobParams, at: int) -> bool:
-    """Whether the scene is outside the model's pixel sizes. Raises SceneUnfit, pointing at it."""
+def fit_at(scene: Scene, model: Model, params: JobParams, at: int) -> Fit:
+    """How the model takes the scene. Raises SceneUnfit, pointing at it."""
     try:
-        return fit(scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch).gsd_mismatch
+        return fit(scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch)
     except SceneUnfit as error:
         field = f"scenes[{at}]" if error.field in (None, "scenes") else error.field
         raise SceneUnfit(error.message, field=field) from error
 
 
-def touched_windows(scene: Scene, model: Model, aoi: dict[str, Any] | None) -> Sequence[Window]:
+def touched_windows(fitted: Fit, model: Model, aoi: dict[str, Any] | None) -> Sequence[Window]:
     """The scene's tiles that touch the area: all without one, none when it misses the scene."""
-    windows = tile_windows(scene.grid, model.card.chip_px)
+    windows = tile_windows(fitted.grid, model.card.tile_unit_px)
     if aoi is None:
         return windows
     try:
-        return windows_touching(scene.grid, windows, aoi)
+        return windows_touching(fitted.grid, windows, aoi)
     except AoiMissesScene:
         return ()
 
 
-def count_valid(
-    connection: Connection, scene: Scene, model: Model, windows: Sequence[Window], account: str
-) -> int:
-    """How many of these tiles have a valid result of this account's already."""
-    digests = [tile_digest(scene.digest, model.digest, window, account) for window in windows]
-    return len(tiles.valid(connection, digests))
+def digests(
+    scene: Scene,
+    fitted: Fit,
+    model: Model,
+    params: JobParams,
+    windows: Sequence[Window],
+    account: str,
+) -> list[str]:
+    """The digests of these tiles' results."""
+    how = treatment(fitted, params.max_cloud_fraction)
+    return [
+        tile_digest(scene.digest, model.digest, window, how, account=account) for window in windows
+    ]
 
 
 def resolve_model(connection: Connection, reference: str) -> Model:

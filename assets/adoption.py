@@ -1,12 +1,13 @@
 """What a retry takes over from runs that failed or were cancelled: their tiles and the pixels."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 from assets.plan import Plan
-from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.work_raster import WorkRaster, are_whole, layouts
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import adoption
 from constellation_pipelines.store.adoption import EarlierRun
@@ -26,7 +27,7 @@ def adopt(database: Database, lease: Lease, plan: Plan, lake: LakeResource) -> P
         window_of = {plan.digests[window]: window for window in plan.todo}
         with database.transaction() as connection:
             found = adoption.tiles_of(connection, earlier.id, list(window_of))
-        if not found or not holds(work, plan.scene.grid):
+        if not found or not are_whole(work, plan.model.card, plan.fit.grid):
             continue
         copy_pixels(work, plan, [window_of[digest] for digest in found])
         with database.transaction() as connection:
@@ -49,7 +50,8 @@ def forget_earlier(database: Database, lease: Lease, plan: Plan, lake: LakeResou
     """Remove the files of earlier runs, once this run has outputs that hold all they held."""
     for earlier in earlier_runs(database, plan.run_id):
         files = files_of(plan, earlier, lake)
-        for path in (files.work, files.predictions, files.raster, files.item):
+        shutil.rmtree(files.work, ignore_errors=True)
+        for path in (files.predictions, files.raster, files.item):
             path.unlink(missing_ok=True)
         with database.transaction() as connection:
             adoption.forget(connection, lease, earlier.id)
@@ -67,22 +69,14 @@ def files_of(plan: Plan, earlier: EarlierRun, lake: LakeResource) -> RunFiles:
     return lake.files_of_run(run_id=str(earlier.id), model=reference, date=earlier.date)
 
 
-def holds(work: Path, grid: Grid) -> bool:
-    """Whether a working raster is there and is one of this grid."""
-    return work.is_file() and work.stat().st_size == grid.width_px * grid.height_px
-
-
 def copy_pixels(source: Path, plan: Plan, windows: list[Window]) -> None:
-    """Copy windows from one working raster into that of the plan."""
-    import numpy
-
-    from constellation_pipelines.inference.class_raster import WorkRaster
-
-    grid = plan.scene.grid
-    pixels = numpy.memmap(source, numpy.uint8, "r", shape=(grid.height_px, grid.width_px))
-    plan.files.work.parent.mkdir(parents=True, exist_ok=True)
-    with WorkRaster(plan.files.work, grid) as work:
-        for window in windows:
-            rows = slice(window.row_off_px, window.row_end_px)
-            columns = slice(window.col_off_px, window.col_end_px)
-            work.write(window, pixels[rows, columns] - numpy.uint8(1))
+    """Copy windows from one folder of working rasters into that of the plan."""
+    grid = plan.fit.grid
+    plan.files.work.mkdir(parents=True, exist_ok=True)
+    for layout in layouts(plan.model.card):
+        with (
+            WorkRaster(source, layout, grid) as earlier,
+            WorkRaster(plan.files.work, layout, grid) as work,
+        ):
+            for window in windows:
+                work.write(window, earlier.read(window))

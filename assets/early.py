@@ -12,12 +12,11 @@ from uuid import UUID
 from dagster import DagsterRun
 
 from assets.begun import BegunRun, Tools
-from assets.plan import digests_of
 from assets.predictions import PredictionConfig, begin_work, begun
 from constellation_pipelines.domain import names
-from constellation_pipelines.domain.account import LOCAL
 from constellation_pipelines.domain.errors import LeaseLost, NotFound
 from constellation_pipelines.geo.place import Places
+from constellation_pipelines.geo.tiling import tile_windows
 from constellation_pipelines.launcher import tags
 from constellation_pipelines.store import (
     models,
@@ -114,7 +113,7 @@ def rehearse(connection: Connection) -> None:
     known = models.list_all(connection)
     for scene in scenes.list_page(connection, limit=1):
         for model in known[:1]:
-            windows = list(digests_of(scene, model, None, LOCAL))
+            windows = tile_windows(scene.grid, model.card.tile_unit_px)
             Places(scene.grid).of(windows[:1])
     plans.bind(connection, NO_RUN, scene_id=NO_RUN, model_id=NO_RUN, model="", planned=0, reused=0)
     profiles.of_devices(connection, [], "", 1)

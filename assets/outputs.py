@@ -66,7 +66,7 @@ def write_outputs(plan: Plan, tiles: list[dict[str, Any]]) -> None:
     predictions.write(plan.files.predictions, tiles, common)
     tags = {**common, "gsd_mismatch": str(plan.fit.gsd_mismatch).lower()}
     if plan.files.work.exists():
-        write_cog(plan.files.work, scene.grid, card, plan.files.raster, tags)
+        write_cog(plan.files.work, plan.fit.grid, card, plan.files.raster, tags)
     with whole_file(plan.files.item) as partial:
         partial.write_text(json.dumps(stac_item(plan), indent=1))
 

@@ -1,16 +1,18 @@
 """What a prediction run will do: which scene, which model, which tiles are still missing."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from constellation_pipelines.domain.errors import AoiMissesScene, NotFound
-from constellation_pipelines.domain.fit import Fit, fit
+from constellation_pipelines.domain.fit import Fit, fit, treatment
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.place import Places
 from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+from constellation_pipelines.inference.work_raster import are_whole
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import models, plans, scenes, tiles
 from constellation_pipelines.store.database import Connection
@@ -74,14 +76,15 @@ def make_plan(
     if model.card.name != model_name:
         raise NotFound(f"the job asks for {model.card.reference}, not for {model_name}")
     fitted = fit(scene, model.card, accept_gsd_mismatch=options.accept_gsd_mismatch)
-    digests = digests_of(scene, model, request.params.get("aoi"), request.account)
+    digests = digests_of(scene, model, fitted, request.params, request.account)
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)
     reused = others if options.reuse else set()
     # Tiles of an earlier attempt count as done only while their pixels are still there: in the
     # working raster, or in one that is whole.
     whole = files.raster.exists() and len(own | reused) == len(digests)
-    done = reused | (own if files.work.exists() or whole else set())
+    worked = are_whole(files.work, model.card, fitted.grid)
+    done = reused | (own if worked or whole else set())
     plans.bind(
         connection,
         run_id,
@@ -103,21 +106,25 @@ def make_plan(
         digests,
         todo,
         kept,
-        Places(scene.grid),
+        Places(fitted.grid),
         reuse=options.reuse,
         retried=request.retried,
     )
 
 
 def digests_of(
-    scene: Scene, model: Model, aoi: dict[str, object] | None, account: str
+    scene: Scene, model: Model, fitted: Fit, params: dict[str, Any], account: str
 ) -> dict[Window, str]:
     """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
-    every = tile_windows(scene.grid, model.card.chip_px)
-    windows = windows_touching(scene.grid, every, aoi)
+    every = tile_windows(fitted.grid, model.card.tile_unit_px)
+    windows = windows_touching(fitted.grid, every, params.get("aoi"))
     if not windows:
         raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
-    return {window: tile_digest(scene.digest, model.digest, window, account) for window in windows}
+    how = treatment(fitted, params.get("max_cloud_fraction"))
+    return {
+        window: tile_digest(scene.digest, model.digest, window, how, account=account)
+        for window in windows
+    }
 
 
 def written(

@@ -73,7 +73,7 @@ class Prediction:
         self._deaths = 0
         self._work = Work((), len(hands))
 
-    def run(self, work_raster: Path, known: dict[tile_attempts.Place, tuple[int, str]]) -> None:
+    def run(self, work: Path, known: dict[tile_attempts.Place, tuple[int, str]]) -> None:
         """Run every tile that is still missing; `known` are failed attempts of earlier processes.
 
         Raises EngineFailed when engines keep dying or refuse the order, LeaseLost when the lease is
@@ -89,7 +89,7 @@ class Prediction:
         try:
             for window in given_up:  # counted by a process that died before it could say so
                 self._commit_failed({window: self._attempts[window]}, tried[window][1])
-            with crew(self._hands, self._work, order_of(plan, work_raster)) as inbox:
+            with crew(self._hands, self._work, order_of(plan, work)) as inbox:
                 while not self._work.done:
                     self._next(inbox)
         finally:
@@ -235,18 +235,18 @@ class Prediction:
                     self._warn(error.message)
 
 
-def order_of(plan: Plan, work_raster: Path) -> PredictOrder:
+def order_of(plan: Plan, work: Path) -> PredictOrder:
     """What the engines are asked to do, tiles and batch left open."""
     return PredictOrder(
         run_id=str(plan.run_id),
         model_folder=plan.model.folder,
         model_digest=plan.model.digest,
         uri=plan.scene.uri,
-        grid=plan.scene.grid,
+        grid=plan.fit.grid,
         bands=plan.fit.bands,
         nodata=plan.scene.nodata,
         windows=(),
-        work_raster=str(work_raster),
+        work=str(work),
     )
 
 

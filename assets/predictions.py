@@ -1,5 +1,6 @@
 """Tile predictions: one asset per model, one partition per scene."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -88,7 +89,9 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
             with held(opened, lease):
                 device = work.follow(context.log)
                 result = conclude(opened, plan, config.options(), device, lease)
-            plan.files.work.unlink(missing_ok=True)  # a run that fails keeps it, for its retry
+            shutil.rmtree(
+                plan.files.work, ignore_errors=True
+            )  # one that fails keeps it for its retry
             if plan.retried:
                 adoption.forget_earlier(opened, lease, plan, lake)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
@@ -181,7 +184,6 @@ def run_tiles(
             )
             known = tile_attempts.of_run(connection, plan.run_id)
         hands = [Hand(one, clients[one.uuid], one.profile.safe_batch) for one in devices]
-        plan.files.work.parent.mkdir(parents=True, exist_ok=True)
         prediction = Prediction(Committer(database, lease, plan), hands, reporter(log), log.warning)
         prediction.run(plan.files.work, known)
     return device_facts(hands)

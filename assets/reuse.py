@@ -6,6 +6,7 @@ from pathlib import Path
 
 from assets.plan import Plan
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.work_raster import WorkRaster, layouts
 
 
 def copy_classes(plan: Plan, rasters: Mapping[str, str | None]) -> None:
@@ -24,10 +25,9 @@ def copy_classes(plan: Plan, rasters: Mapping[str, str | None]) -> None:
         return
     import rasterio
 
-    from constellation_pipelines.inference.class_raster import WorkRaster
-
-    plan.files.work.parent.mkdir(parents=True, exist_ok=True)
-    with WorkRaster(plan.files.work, plan.scene.grid) as work:
+    (layout,) = layouts(plan.model.card)
+    plan.files.work.mkdir(parents=True, exist_ok=True)
+    with WorkRaster(plan.files.work, layout, plan.fit.grid) as work:
         for path, windows in by_raster.items():
             with rasterio.open(path, driver="GTiff") as source:
                 for window in windows:

@@ -117,6 +117,11 @@ class Settings(BaseSettings):
         return self.data_dir / "lake"
 
     @property
+    def run_logs_dir(self) -> Path:
+        """Folder with a folder per run: what it logged and printed on this host."""
+        return self.data_dir / "dagster" / "compute_logs"
+
+    @property
     def simulation_file(self) -> Path:
         """The file that tells simulated devices to fail; it may be missing."""
         return self.simulation or self.data_dir / "simulation.json"

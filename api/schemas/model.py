@@ -26,7 +26,7 @@ class ModelReply(Reply):
     version: str
     reference: str = Field(description="`name@version`, as jobs name it.")
     digest: str
-    architecture: str
+    architecture: str | None
     task: str
     bands: list[str]
     chip_px: int
@@ -49,7 +49,7 @@ class ModelReply(Reply):
             digest=model.digest,
             architecture=card.architecture,
             task=card.task,
-            bands=list(card.bands),
+            bands=[band.name for band in card.bands],
             chip_px=card.chip_px,
             halo_px=card.halo_px,
             gsd_min_m=card.gsd_min_m,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 60.0
+SILENCE_S = 40.0  # the server says something each 15 seconds
 NO_STACK = "no running stack found: start one with `constellation up`"
 
 
@@ -63,6 +64,26 @@ class Client:
             if cursor is None:
                 return
 
+    def events(self, path: str, after: int, **params: str) -> Iterator[tuple[str, int, Any]]:
+        """Event, id and data of server-sent events behind the id `after`, until they end or break.
+
+        Raises ServiceUnavailable when the API does not answer.
+        """
+        import httpx
+
+        headers = {"Last-Event-ID": str(after)}
+        timeout = httpx.Timeout(TIMEOUT_S, read=SILENCE_S)
+        try:
+            with self._http.stream(
+                "GET", path, params=params, headers=headers, timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    reply_of(response, self.url)
+                yield from parse_events(response.iter_lines())
+        except httpx.TransportError as error:
+            raise ServiceUnavailable(f"the API at {self.url} does not answer") from error
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         import httpx
 
@@ -75,6 +96,20 @@ class Client:
                 f"the API at {self.url} does not answer: `constellation status` tells what is up"
             ) from error
         return reply_of(response, self.url)
+
+
+def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, int, Any]]:
+    """Server-sent events in these lines: name, id (0 without one), data as JSON."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "event" in fields:
+            yield fields["event"], int(fields.get("id", 0)), json.loads(fields.get("data", "null"))
+            fields = {}
 
 
 def reply_of(response: "httpx.Response", url: str) -> Any:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from constellation_pipelines.domain.errors import ModelRefused
-from constellation_pipelines.domain.model import ModelCard, ModelClass
+from constellation_pipelines.domain.model import ModelBand, ModelCard, ModelClass, Task
 
-TASKS = ("scene-classification",)
+TASKS = (Task.SCENE_CLASSIFICATION.value,)
 NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,30}[0-9A-Za-z])?")
 FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
@@ -99,8 +99,8 @@ def parse_card(document: object) -> ModelCard:
         version=properties["version"].text(VERSION),
         architecture=properties["mlm:architecture"].text(WORD),
         architecture_options=_options(properties["constellation:architecture_options"]),
-        task=tasks[0],
-        bands=bands,
+        task=Task(tasks[0]),
+        bands=tuple(ModelBand(name, common_name=name) for name in bands),
         mean=mean,
         std=std,
         reflectance_white=properties["constellation:reflectance_white"].number(0.001, 10),
@@ -109,6 +109,7 @@ def parse_card(document: object) -> ModelCard:
         gsd_min_m=gsd_min_m,
         gsd_max_m=properties["constellation:gsd_max_m"].number(gsd_min_m, 1e6),
         classes=classes,
+        channels=len(classes),
         weights_file=_weights_file(weights["href"]),
         weights_sha256=_sha256(weights["file:checksum"]),
     )

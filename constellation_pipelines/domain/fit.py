@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from constellation_pipelines.domain.errors import SceneUnfit
 from constellation_pipelines.domain.model import ModelCard
-from constellation_pipelines.domain.scene import Band, Scene
+from constellation_pipelines.domain.scene import Band, Grid, Scene
 
 
 class Radiometry(StrEnum):
@@ -18,10 +18,16 @@ class Radiometry(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The scene's bands in the model's order. `gsd_mismatch`: outside the range, but accepted."""
+    """The scene's bands in the model's order. `gsd_mismatch`: outside the range, but accepted.
+
+    Tiles and chips are cut in `grid`: the scene's own, or where `resampled` one of the same CRS and
+    extent with pixels of the model's size.
+    """
 
     bands: tuple[Band, ...]
     gsd_mismatch: bool
+    grid: Grid
+    resampled: bool = False
 
 
 def fit(scene: Scene, card: ModelCard, *, accept_gsd_mismatch: bool) -> Fit:
@@ -36,7 +42,15 @@ def fit(scene: Scene, card: ModelCard, *, accept_gsd_mismatch: bool) -> Fit:
             "the same; its results will say so",
             field="accept_gsd_mismatch",
         )
-    return Fit(bands, mismatch)
+    return Fit(bands, mismatch, scene.grid)
+
+
+def treatment(fitted: Fit, max_cloud_fraction: float | None = None) -> tuple[object, ...]:
+    """What decides a tile's result beside scene, model and window; () where nothing does."""
+    grid = fitted.grid
+    resampled = (["grid", grid.width_px, grid.height_px],) if fitted.resampled else ()
+    masked = (["clouds", max_cloud_fraction],) if max_cloud_fraction is not None else ()
+    return (*resampled, *masked)
 
 
 def radiometry(band: Band) -> Radiometry | None:
@@ -51,7 +65,7 @@ def radiometry(band: Band) -> Radiometry | None:
 
 
 def _select_bands(scene: Scene, card: ModelCard) -> tuple[Band, ...]:
-    found = {name: scene.band(name) for name in card.bands}
+    found = {band.name: scene.band(band.common_name or band.name) for band in card.bands}
     missing = [name for name, band in found.items() if band is None]
     if missing:
         has = ", ".join(band.common_name or band.name for band in scene.bands)

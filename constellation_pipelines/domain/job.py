@@ -14,8 +14,9 @@ class JobParams:
 
     `aoi` is GeoJSON (Polygon or MultiPolygon, lon/lat) or None for whole scenes. `reuse` skips
     tiles whose result is already valid. The run fails when more than `max_failed_tile_ratio` of
-    its tiles failed. Runs of a job in mode `serial` go one by one, in order. Each run asks for
-    `gpu_count` devices of one host, with `gpu_mem_mb` on each; None is what was measured, else all.
+    its tiles failed. Tiles that are clouded beyond `max_cloud_fraction` are skipped; None skips
+    none. Runs of a job in mode `serial` go one by one, in order. Each run asks for `gpu_count`
+    devices of one host, with `gpu_mem_mb` on each; None is what was measured, else all.
     """
 
     model: str
@@ -27,6 +28,7 @@ class JobParams:
     mode: str = "parallel"
     gpu_count: int = 1
     gpu_mem_mb: int | None = None
+    max_cloud_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from constellation_pipelines.domain.quality import QualityMask
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -36,6 +38,7 @@ class Band:
     dtype: str
     scale: float | None = None
     offset: float | None = None
+    wavelength_um: float | None = None  # the centre
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Scene:
     end_at: datetime | None = None
     item: dict[str, Any] = field(default_factory=dict)
     created_at: datetime | None = None
+    quality: QualityMask | None = None
 
     def band(self, common_name: str) -> Band | None:
         """The first band with this common name."""

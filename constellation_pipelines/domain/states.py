@@ -36,3 +36,4 @@ class TileState(StrEnum):
 
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+    SKIPPED = "SKIPPED"  # too cloudy to be worth it; `error` is empty, `cloud_fraction` says so

@@ -13,9 +13,11 @@ from constellation_pipelines.domain.window import Window
 class TileResult:
     """What the engine found in one tile.
 
-    `class_counts` counts chips by class value. `confidence` is the mean top-1 probability over the
-    inferred chips, None when none was inferred. `valid_fraction` is the share of the tile's pixels
-    that hold data. A failed tile has `error` and neither counts nor confidence.
+    `class_counts` counts chips by class value, pixels where the model answers per pixel.
+    `confidence` is the mean top-1 probability over them, None when there is none. `statistics` of a
+    regression are min, max, mean and std of its valid pixels. `valid_fraction` is the share of the
+    tile's pixels that hold data, `cloud_fraction` that of those that are clouded, None without a
+    mask. A failed tile has `error` and neither counts nor confidence; a skipped one neither of all.
     """
 
     window: Window
@@ -26,18 +28,29 @@ class TileResult:
     read_ms: float = 0.0
     infer_ms: float = 0.0
     error: str | None = None
+    statistics: dict[str, float] | None = None
+    cloud_fraction: float | None = None
 
 
-def tile_digest(scene_digest: str, model_digest: str, window: Window, account: str) -> str:
+def tile_digest(
+    scene_digest: str,
+    model_digest: str,
+    window: Window,
+    treatment: tuple[object, ...] = (),
+    *,
+    account: str,
+) -> str:
     """Name a tile's result: equal inputs give equal digests, so no valid tile runs twice.
 
-    An account's results are its own: it neither builds on another's nor writes over them. What is
+    `treatment` is whatever else decides the result, such as a resampled pixel size; () for none. An
+    account's results are its own: it neither builds on another's nor writes over them. What is
     launched in Dagster's pages counts as the machine's own account, whose digests name none.
     """
     parts: list[object] = [
         scene_digest,
         model_digest,
         [window.row_off_px, window.col_off_px, window.height_px, window.width_px],
+        *treatment,
     ]
     if account not in (LOCAL, DAGSTER_UI):
         parts.append(account)

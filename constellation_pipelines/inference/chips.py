@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.work_raster import NOTHING
 
 Pixels = NDArray[Any]
-NOTHING = 255  # value of pixels without a class
 
 
 def chip_windows(tile: Window, chip_px: int) -> tuple[Window, ...]:

@@ -1,8 +1,4 @@
-"""The classes of a scene's pixels: a working file while it grows, then a COG.
-
-The working file is one byte a pixel, row by row, holding class + 1, so that the holes of a sparse
-file read as `nothing`. It survives a killed process, and a second attempt goes on with it.
-"""
+"""The classes of a scene's pixels as a COG, from the working raster."""
 
 import json
 import os
@@ -11,50 +7,17 @@ from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
-from constellation_pipelines.domain.errors import EngineFailed, InvalidInput
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.inference.chips import NOTHING
+from constellation_pipelines.inference.work_raster import NOTHING, Layout, Product, WorkRaster
 
 BLOCK_PX = 512
 
 
-class WorkRaster:
-    """The working file of one run, open for writing. A context."""
-
-    def __init__(self, path: Path, grid: Grid) -> None:
-        size_bytes = grid.width_px * grid.height_px
-        self._width_px = grid.width_px
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(self._file).st_size not in (0, size_bytes):
-            os.close(self._file)
-            raise InvalidInput("the working raster belongs to a scene of another size")
-        os.truncate(self._file, size_bytes)
-
-    def __enter__(self) -> "WorkRaster":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-
-    def write(self, window: Window, classes: NDArray[np.uint8]) -> None:
-        """Set a window's classes (height, width); 255 is nothing.
-
-        Plain writes, not a memory map: on a full disk a map would kill the process, where a write
-        fails with an error. Raises EngineFailed.
-        """
-        try:
-            for row, line in enumerate(classes + np.uint8(1), window.row_off_px):
-                os.pwrite(self._file, line.tobytes(), row * self._width_px + window.col_off_px)
-        except OSError as error:
-            raise EngineFailed(f"the class raster cannot be written: {error.strerror}") from error
-
-
 def write_cog(
-    work_path: Path, grid: Grid, card: ModelCard, out_path: Path, tags: Mapping[str, str]
+    work: Path, grid: Grid, card: ModelCard, out_path: Path, tags: Mapping[str, str]
 ) -> None:
     """Write the class raster as a valid COG: ZSTD, nearest overviews, nodata 255, colour table.
 
@@ -70,7 +33,7 @@ def write_cog(
     draft = out_path.with_name(f".{token}.cog.tif")
     try:
         with rasterio.Env(GDAL_CACHEMAX=64):
-            write_plain(work_path, grid, card, plain, tags)
+            write_plain(work, grid, card, plain, tags)
             copy(
                 plain,
                 draft,
@@ -87,7 +50,7 @@ def write_cog(
 
 
 def write_plain(
-    work_path: Path, grid: Grid, card: ModelCard, path: Path, tags: Mapping[str, str]
+    work: Path, grid: Grid, card: ModelCard, path: Path, tags: Mapping[str, str]
 ) -> None:
     """The same pixels as a plain tiled GeoTIFF; the COG driver copies from one."""
     import rasterio
@@ -114,12 +77,12 @@ def write_plain(
         raster.set_band_description(1, "class")
         names = {str(found.value): found.name for found in card.classes}
         raster.update_tags(**{**tags, "model": card.reference, "classes": json.dumps(names)})
-        shape = (grid.height_px, grid.width_px)
-        pixels = np.memmap(work_path, np.uint8, "r", shape=shape)
-        for top in range(0, grid.height_px, BLOCK_PX):
-            strip = pixels[top : top + BLOCK_PX] - np.uint8(1)  # 0, a hole, becomes 255
-            place = RasterWindow(0, top, grid.width_px, strip.shape[0])
-            raster.write(strip, 1, window=place)
+        with WorkRaster(work, Layout(Product.CLASS, np.uint8), grid) as classes:
+            for top in range(0, grid.height_px, BLOCK_PX):
+                height_px = min(BLOCK_PX, grid.height_px - top)
+                strip = classes.read(Window(top, 0, height_px, grid.width_px))
+                place = RasterWindow(0, top, grid.width_px, height_px)
+                raster.write(strip[:, :, 0], 1, window=place)
 
 
 def colour_table(card: ModelCard) -> dict[int, tuple[int, int, int, int]]:

@@ -62,7 +62,7 @@ def load_module(folder: Path, card: ModelCard) -> nn.Module:
             "options bands and classes must be the counts of the card's bands and classes",
             field="properties.constellation:architecture_options",
         )
-    module = build_without_memory(card.architecture, options)
+    module = build_without_memory(card.architecture or "", options)
     try:
         weights = load_file(folder / card.weights_file)
         module.load_state_dict(weights, strict=True, assign=True)

@@ -16,13 +16,18 @@ from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.inference.chips import NOTHING, cut, paint, valid_fractions
-from constellation_pipelines.inference.class_raster import WorkRaster
+from constellation_pipelines.inference.chips import cut, paint, valid_fractions
 from constellation_pipelines.inference.computing import Computing
 from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.protocol import PredictOrder
 from constellation_pipelines.inference.reader import Reader, ReadOrder, Tile
+from constellation_pipelines.inference.work_raster import (
+    NOTHING,
+    Layout,
+    Product,
+    WorkRaster,
+)
 
 LEAST_VALID_FRACTION = 0.5  # a chip with less data than this is not inferred
 SMALLEST_BATCH = 8
@@ -99,8 +104,10 @@ def predict(
     shape_px = (order.grid.height_px, order.grid.width_px)
     to_read = ReadOrder(Path(order.uri), shape_px, numbers, order.nodata, order.windows)
     normaliser = Normaliser(network.card, order.bands, network.device)
+    work = Path(order.work)
+    work.mkdir(parents=True, exist_ok=True)
     with (
-        WorkRaster(Path(order.work_raster), order.grid) as raster,
+        WorkRaster(work, Layout(Product.CLASS, np.uint8), order.grid) as raster,
         Reader(to_read, listener.reading) as reader,
     ):
         stream = Stream(network, normaliser, raster, device, listener, order.batch)

@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from constellation_pipelines.domain.errors import EngineFailed, InvalidInput
+from constellation_pipelines.domain.quality import QualityKind, QualityMask
 from constellation_pipelines.domain.scene import Band, Grid
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 
-VERSION = 1
+VERSION = 2
 REFUSED = "request_refused"  # the code of an error in what was asked
 OUT_OF_MEMORY = "out_of_memory"  # not even one chip has room
 LONGEST_LINE_BYTES = 64_000_000  # an order for a million tiles
@@ -37,9 +38,11 @@ Message = dict[str, Any]
 class PredictOrder:
     """Run a model over tiles of a raster.
 
-    `bands` are in the model's order. `work_raster` is the path of the run's working class raster,
+    `bands` are in the model's order. `grid` is the one worked on: where it is not the raster's own,
+    the raster is resampled to it as it is read. `work` is the folder of the run's working rasters,
     made where it is missing; engines of several devices may write into one. `batch` is the most
-    chips to give to the device at once, None for the engine's own choice. Results come in reading
+    chips to give to the device at once, None for the engine's own choice. Tiles of which more than
+    `max_cloud_fraction` is clouded, by the quality mask, are skipped. Results come in reading
     order, not in the order of `windows`.
     """
 
@@ -51,8 +54,10 @@ class PredictOrder:
     bands: tuple[Band, ...]
     nodata: float | None
     windows: tuple[Window, ...]
-    work_raster: str
+    work: str
     batch: int | None = None
+    quality: QualityMask | None = None
+    max_cloud_fraction: float | None = None
 
     def to_json(self) -> Message:
         """As JSON values; windows as lists of four numbers, as there can be very many."""
@@ -68,16 +73,23 @@ class PredictOrder:
         try:
             grid = dict(message["grid"])
             grid["transform"] = tuple(grid["transform"])
+            mask = message.get("quality")
             return cls(
                 **{
                     **message,
                     "grid": Grid(**grid),
                     "bands": tuple(Band(**band) for band in message["bands"]),
                     "windows": tuple(Window(*window) for window in message["windows"]),
+                    "quality": None if mask is None else quality_from_json(mask),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("the predict request is malformed") from error
+
+
+def quality_from_json(message: Message) -> QualityMask:
+    """The quality mask in a message."""
+    return QualityMask(**{**message, "kind": QualityKind(message["kind"])})
 
 
 def windows_to_json(windows: Iterable[Window]) -> list[list[int]]:

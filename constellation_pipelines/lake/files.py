@@ -14,7 +14,7 @@ class RunFiles:
     predictions: Path
     raster: Path
     item: Path
-    work: Path  # the engine's working raster; removed once the run has its outputs
+    work: Path  # folder of the engine's working rasters; removed once the run has its outputs
 
 
 def files_of_run(lake: Path, *, run_id: str, model: str, date: str) -> RunFiles:
@@ -24,7 +24,7 @@ def files_of_run(lake: Path, *, run_id: str, model: str, date: str) -> RunFiles:
         predictions=lake / "predictions" / f"model={model}" / f"date={date}" / f"{run_id}.parquet",
         raster=rasters / "classes.tif",
         item=rasters / "item.json",
-        work=lake / "work" / f"{run_id}.classes",
+        work=lake / "work" / run_id,
     )
 
 

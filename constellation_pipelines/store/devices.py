@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from constellation_pipelines.domain.errors import NotFound
 from constellation_pipelines.store.database import Connection
 
 WORKER_ALIVE_S = 15  # a worker that was silent for longer is taken for dead
@@ -102,3 +103,13 @@ def id_of(connection: Connection, uuid: str) -> UUID | None:
     row = connection.execute("select id from constellation.gpus where uuid = %s", (uuid,))
     found = row.fetchone()
     return None if found is None else UUID(str(found["id"]))
+
+
+def is_simulated(connection: Connection, uuid: str) -> bool:
+    """Whether the device with this uuid is a simulated one. Raises NotFound."""
+    row = connection.execute(
+        "select simulated from constellation.gpus where uuid = %s", (uuid,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no device {uuid[:100]!r}; `constellation gpus` shows them")
+    return bool(row["simulated"])

@@ -15,8 +15,10 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-from constellation_pipelines.launcher.instances import pool_connections
+from constellation_pipelines.launcher.compute_logs import ConstellationComputeLogManager
+from constellation_pipelines.launcher.instances import also_log_to, pool_connections
 from constellation_pipelines.launcher.outages import outlast_outages
+from constellation_pipelines.observability.run_log import RunLogHandler
 from constellation_pipelines.worker.orders import Channel, RunOrder
 
 PATIENCE_S = 60.0  # for a database that is away
@@ -78,9 +80,17 @@ def execute(
         if run.status == DagsterRunStatus.CANCELING:  # cancelled while it waited
             instance.report_run_canceled(run)
             return 0
+        keep_lines(instance, order.run_id)
         if early is not None:
             begin(early, run)
         return execute_body(instance, run, order)
+
+
+def keep_lines(instance: DagsterInstance, run_id: str) -> None:
+    """Have what the run logs written to a file as well, where the worker reads it."""
+    manager = instance.compute_log_manager
+    if isinstance(manager, ConstellationComputeLogManager):
+        also_log_to(instance, RunLogHandler(manager.folder_of(run_id)))
 
 
 def begin(early: EarlyStart, run: DagsterRun) -> None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
@@ -26,16 +26,33 @@ RECONNECT_S = 1.0
 CHANNELS = (queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL)
 
 
+class RunWatcher(Protocol):
+    """Hears of runs. No method waits."""
+
+    def follow(self, run_id: UUID) -> None:
+        """A process of this run begins here."""
+
+    def ended(self, run_id: UUID) -> None:
+        """It has ended."""
+
+
 class Supervisor:
     """Holds no truth of its own: what it forgets, the database still knows."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, engines: Engines, zygotes: Zygotes
+        self,
+        database: Database,
+        worker_id: UUID,
+        engines: Engines,
+        zygotes: Zygotes,
+        told: RunWatcher | None = None,
     ) -> None:
+        """`told` hears which runs begin and end here."""
         self._database = database
         self._worker_id = worker_id
         self._engines = engines
         self._zygotes = zygotes
+        self._told = told
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
         self._changes: deque[Change] = deque()
@@ -100,6 +117,8 @@ class Supervisor:
                 return
             self._claims[claim.lease.run_id] = claim
             self._zygotes.run(self._order_of(claim))
+            if self._told is not None:
+                self._told.follow(claim.lease.run_id)
 
     def _order_of(self, claim: queue.Claim) -> RunOrder:
         sockets = self._engines.sockets
@@ -130,6 +149,8 @@ class Supervisor:
             moved = run_id in self._moved
             attempt = run_ends.settle(connection, claim.lease, code, moved=moved)
         self._claims.pop(run_id, None)
+        if self._told is not None:
+            self._told.ended(run_id)
         self._interrupted.pop(run_id, None)
         self._moved.discard(run_id)
         if attempt is not None:

@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 SCHEMA = "constellation"
 TENANCY = Path(__file__).parent.parent / "sql" / "0004_tenancy.sql"

@@ -23,6 +23,7 @@ from constellation_pipelines.store.tenancy import ALL, NOBODY, ONE, Tenancy
 from tests.api.people import client, make_key
 from tests.api.service import MODEL, Service, add_scene, relaying, save_model, serving
 from tests.api.test_jobs import problem_of
+from tests.api.test_logs import say
 from tests.conftest import PostgresServer, scratch_database
 
 # What the accounts of a deployment share. Every other table has a policy, or is not the API's.
@@ -59,6 +60,7 @@ class Town:
     ann: httpx.Client
     ben: httpx.Client
     admin: httpx.Client
+    ann_key: str
     ben_key: str
     scene: str
     job: str
@@ -102,7 +104,7 @@ def town(
             job = ann.post("/jobs", json=body).json()["id"]
             run = ann.get(f"/jobs/{job}").json()["runs"][0]["id"]
             furnish(service, UUID(run))
-            yield Town(service, ann, ben, admin, keys["ben"], scene, job, run)
+            yield Town(service, ann, ben, admin, keys["ann"], keys["ben"], scene, job, run)
 
 
 def furnish(service: Service, run: UUID) -> None:
@@ -136,6 +138,7 @@ def ids_of(town: Town, path: str) -> str:
         path.replace("{job_id}", town.job)
         .replace("{run_id}", town.run)
         .replace("{reference}", reference)
+        .replace("{uuid}", "SIM-1")
     )
 
 
@@ -247,9 +250,12 @@ def test_a_scene_that_another_account_has_used_cannot_be_described_anew(town: To
 
 def test_results_are_not_reused_across_accounts() -> None:
     window = Window(0, 0, 512, 512)
-    digests = {tile_digest("s", "m", window, account) for account in ("ann", "ben", "local")}
-    assert len(digests) == 3
-    assert tile_digest("s", "m", window, "dagster-ui") == tile_digest("s", "m", window, "local")
+    ann, ben, local, dagster = (
+        tile_digest("s", "m", window, account=account)
+        for account in ("ann", "ben", "local", "dagster-ui")
+    )
+    assert len({ann, ben, local}) == 3
+    assert dagster == local
 
 
 # ---- over the stream ----
@@ -266,14 +272,31 @@ def test_the_stream_tells_each_account_its_own(town: Town) -> None:
             with town.service.database.transaction() as connection:
                 events.emit(connection, "job.noted", UUID(own), None, {"n": 2})
             if "job_id" in query:
+                heard = json.loads(socket.recv(timeout=30))
+                assert [event["type"] for event in heard] == ["stream.subscribed"]
                 with pytest.raises(TimeoutError):
                     socket.recv(timeout=2)
                 continue
-            while True:
-                event = json.loads(socket.recv(timeout=30))
-                assert event["job_id"] != town.job
-                if event["payload"].get("n") == 2:
-                    break
+            found: list[dict[str, Any]] = []
+            while not any(event["payload"].get("n") == 2 for event in found):
+                found += json.loads(socket.recv(timeout=30))
+            assert town.job not in {event["job_id"] for event in found}
+
+
+def test_log_lines_are_told_to_their_account_only(town: Town, nats_url: str) -> None:
+    say(nats_url, UUID(town.job), 0, 3, account="ann")
+    url = f"{town.service.websocket_url}?topics=none"
+    ask = json.dumps({"subscribe": ["logs"], "job_id": town.job, "after_log": 0})
+    for key, lines in ((town.ann_key, 3), (town.ben_key, 0)):
+        header = {"Authorization": f"Bearer {key}"}
+        with connect(url, additional_headers=header) as socket:
+            socket.send(ask)
+            found: list[dict[str, Any]] = []
+            while not any(event["type"] == "stream.subscribed" for event in found):
+                found += json.loads(socket.recv(timeout=30))
+            assert [event["type"] for event in found].count("log.line") == lines
+    for http, status in ((town.ann, 200), (town.ben, 404)):
+        assert http.get(f"/jobs/{town.job}/logs?follow=false").status_code == status
 
 
 # ---- in the database ----

@@ -67,6 +67,7 @@ def test_a_job_is_accepted_with_its_tile_count_and_place(http: httpx.Client, sce
         "mode": "parallel",
         "gpu_count": 1,
         "gpu_mem_mb": None,
+        "max_cloud_fraction": None,
     }
     shown = http.get(f"/jobs/{job['id']}").json()
     (run,) = shown.pop("runs")
@@ -160,7 +161,7 @@ def complete_one_tile(service: Service, job_id: str, scene: str) -> None:
           '{"0": 60, "1": 4}', 0, 0.9, 1, 1, 1
           from constellation.runs where job_id = %s
         """,
-        (new_id(), tile_digest(digest, "d" * 64, Window(0, 0, 512, 512), "local"), job_id),
+        (new_id(), tile_digest(digest, "d" * 64, Window(0, 0, 512, 512), account="local"), job_id),
     )
 
 

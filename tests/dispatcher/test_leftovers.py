@@ -36,7 +36,7 @@ def half_written(files: RunFiles) -> list[Path]:
         files.raster.with_name(".0a.cog.tif"),
         files.predictions.with_name(f".{files.predictions.name}.17.partial"),
     ]
-    for path in (*drafts, files.work):
+    for path in (*drafts, files.work / "class.raw"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
     return drafts

@@ -46,7 +46,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_the_committed_card_is_read_whole() -> None:
     card = parse_card(document())
     assert card.reference == "eurosat-landcover@1"
-    assert card.bands == ("red", "green", "blue")
+    assert [band.common_name for band in card.bands] == ["red", "green", "blue"]
     assert (card.chip_px, card.halo_px, card.gsd_min_m, card.gsd_max_m) == (64, 0, 5, 20)
     assert [found.value for found in card.classes] == list(range(10))
     assert card.classes[9].name == "SeaLake"

@@ -63,6 +63,9 @@ def start_engine(folder: Path, simulation: Path | None = None) -> RunningEngine:
             time.sleep(0.1)
 
 
+COLOURS = ("red", "green", "blue")
+
+
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     """A simulated engine with the committed model loaded."""
@@ -96,7 +99,7 @@ class OrderFactory(Protocol):
         scale: float | None = None,
         offset: float | None = None,
         tile_px: int = 512,
-        name: str = "work.raw",
+        name: str = "work",
     ) -> PredictOrder:
         """An order over the whole raster, cut into square tiles."""
 
@@ -112,7 +115,7 @@ def order(tmp_path: Path, model: Model) -> OrderFactory:
         scale: float | None = None,
         offset: float | None = None,
         tile_px: int = 512,
-        name: str = "work.raw",
+        name: str = "work",
     ) -> PredictOrder:
         grid, dtype, nodata = describe(path)
         return PredictOrder(
@@ -123,11 +126,11 @@ def order(tmp_path: Path, model: Model) -> OrderFactory:
             grid=grid,
             bands=tuple(
                 Band(index, colour, colour, dtype, scale, offset)
-                for index, colour in zip(bands, model.card.bands, strict=True)
+                for index, colour in zip(bands, COLOURS, strict=True)
             ),
             nodata=nodata,
             windows=square_tiles(grid, tile_px),
-            work_raster=str(tmp_path / name),
+            work=str(tmp_path / name),
         )
 
     return make

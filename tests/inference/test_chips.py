@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.chips import (
-    NOTHING,
     chip_windows,
     cut,
     paint,
     valid_fractions,
 )
+from constellation_pipelines.inference.work_raster import NOTHING
 
 sizes = st.integers(1, 200)
 tiles = st.builds(Window, st.integers(0, 500), st.integers(0, 500), sizes, sizes)

@@ -12,8 +12,10 @@ from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.inference.class_raster import WorkRaster, write_cog
+from constellation_pipelines.inference.class_raster import write_cog
+from constellation_pipelines.inference.work_raster import Layout, Product, WorkRaster
 
+CLASS = Layout(Product.CLASS, np.uint8)
 TAGS = {"model": "of the caller", "gsd_mismatch": "true", "run_id": "r"}
 
 
@@ -21,8 +23,13 @@ def grid(height_px: int, width_px: int) -> Grid:
     return Grid("EPSG:32633", (10, 0, 500000, 0, -10, 5000000), width_px, height_px, 512, 512)
 
 
+def opened(work: Path, of: Grid) -> WorkRaster:
+    work.mkdir(exist_ok=True)
+    return WorkRaster(work, CLASS, of)
+
+
 def fill(work: Path, of: Grid, *values: tuple[Window, int]) -> None:
-    with WorkRaster(work, of) as raster:
+    with opened(work, of) as raster:
         for window, value in values:
             shape = (window.height_px, window.width_px)
             raster.write(window, np.full(shape, value, np.uint8))
@@ -34,7 +41,7 @@ def test_the_cog_is_valid_and_has_every_pixel(
 ) -> None:
     of, out = grid(height_px, width_px), tmp_path / "deep" / "classes.tif"
     expected = np.random.default_rng(3).integers(0, 10, (height_px, width_px)).astype(np.uint8)
-    with WorkRaster(tmp_path / "work", of) as raster:
+    with opened(tmp_path / "work", of) as raster:
         raster.write(Window(0, 0, height_px, width_px), expected)
     write_cog(tmp_path / "work", of, model.card, out, TAGS)
     assert cog_validate(str(out), strict=True) == (True, [], [])
@@ -68,7 +75,7 @@ def test_a_second_attempt_goes_on_with_what_the_first_wrote(tmp_path: Path, mode
 def test_the_working_file_takes_no_room_where_nothing_was_written(tmp_path: Path) -> None:
     of = grid(20_000, 20_000)
     fill(tmp_path / "work", of, (Window(10_000, 0, 64, 64), 1))
-    status = (tmp_path / "work").stat()
+    status = (tmp_path / "work" / "class.raw").stat()
     assert status.st_size == 400_000_000
     assert status.st_blocks * 512 < 2_000_000
 
@@ -77,7 +84,7 @@ def test_a_working_file_of_another_scene_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "work", grid(10, 10))
     with (
         pytest.raises(InvalidInput, match="another size"),
-        WorkRaster(tmp_path / "work", grid(10, 11)),
+        WorkRaster(tmp_path / "work", CLASS, grid(10, 11)),
     ):
         pass
 
@@ -101,7 +108,7 @@ def test_a_raster_that_fails_to_be_written_leaves_the_old_one_and_no_scraps(
     fill(tmp_path / "work", of)
     write_cog(tmp_path / "work", of, model.card, out, TAGS)
     before = out.read_bytes()
-    with pytest.raises(ValueError, match="mmap"):  # a working file shorter than the scene
+    with pytest.raises(InvalidInput, match="another size"):
         write_cog(tmp_path / "work", grid(20, 10), model.card, out, TAGS)
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == ["classes.tif"]

@@ -100,7 +100,7 @@ def test_the_committed_network_is_as_good_as_its_card_says(
     with zipfile.ZipFile(sample_data / "eurosat_rgb_train.zip") as archive:
         _, validation = eurosat.split(eurosat.read_entries(archive))
         chips = eurosat.read_chips(archive, validation[::4])
-    bands = tuple(Band(i, name, name, "uint8") for i, name in enumerate(model.card.bands, 1))
+    bands = tuple(Band(i, b.name, b.name, "uint8") for i, b in enumerate(model.card.bands, 1))
     normaliser = Normaliser(model.card, bands, torch.device("cpu"))
     found = [
         network.classify(normaliser(torch.from_numpy(chips.chips[start : start + 64]), None))[0]

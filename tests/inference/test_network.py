@@ -28,7 +28,7 @@ def chips(sample_data: Path, model: Model) -> torch.Tensor:
     with pytest.warns(match="no geotransform"):
         pixels = np.stack([eurosat.decode(path.read_bytes()) for path in files])
     turned = np.concatenate([np.rot90(pixels, k, (2, 3)) for k in range(4)])
-    bands = tuple(Band(i, name, name, "uint8") for i, name in enumerate(model.card.bands, 1))
+    bands = tuple(Band(i, b.name, b.name, "uint8") for i, b in enumerate(model.card.bands, 1))
     return Normaliser(model.card, bands, CPU)(torch.from_numpy(turned.copy()), None)
 
 

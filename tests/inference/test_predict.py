@@ -31,7 +31,7 @@ def run(order: PredictOrder, network: Network) -> list[TileResult]:
 
 def classes_of(order: PredictOrder) -> NDArray[np.uint8]:
     """The working raster as class values."""
-    pixels = np.fromfile(order.work_raster, np.uint8) - np.uint8(1)
+    pixels = np.fromfile(Path(order.work) / "class.raw", np.uint8) ^ np.uint8(NOTHING)
     return pixels.reshape(order.grid.height_px, order.grid.width_px)
 
 

@@ -29,7 +29,7 @@ ORDER = PredictOrder(
     bands=(Band(3, "B4", "red", "uint16", 1e-4, -0.1), Band(1, "B2", None, "uint16")),
     nodata=0.0,
     windows=(Window(0, 0, 512, 512), Window(0, 512, 512, 188)),
-    work_raster="/w",
+    work="/w",
 )
 TILE = TileResult(Window(0, 0, 512, 512), TileState.COMPLETED, {3: 60, 9: 4}, 0.9, 1.0, 2.5, 3.5)
 

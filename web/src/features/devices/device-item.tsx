@@ -10,6 +10,8 @@ import type { Gpu } from "@/lib/api/types";
 import { formatMemory, formatPlural } from "@/lib/format";
 import { useNow } from "@/lib/use-now";
 
+import { Usage } from "./usage";
+
 const NOW_MS = 1_000;
 
 const Item = styled.li`
@@ -49,6 +51,7 @@ export function DeviceItem({ device }: { device: Gpu }) {
       <Small as="div">
         {device.held_by ? <HeldBy holder={device.held_by} others={device.runs - 1} nowMs={nowMs} /> : <Idle device={device} nowMs={nowMs} />}
       </Small>
+      <Usage device={device} />
     </Item>
   );
 }

@@ -1,5 +1,5 @@
 import { backoffMs } from "./backoff";
-import { type LiveEvent, parseEvent } from "./envelope";
+import { type LiveEvent, parseFrame } from "./envelope";
 
 export type LiveState = "connecting" | "live" | "reconnecting";
 
@@ -64,10 +64,11 @@ export class LiveStream {
 
   private receive(text: string): void {
     this.hear();
-    const event = parseEvent(text);
-    if (event === null || event.id === null) return;
-    this.lastId = Math.max(this.lastId ?? 0, event.id);
-    this.handlers.onEvent(event);
+    for (const event of parseFrame(text)) {
+      if (event.id === null) continue;
+      this.lastId = Math.max(this.lastId ?? 0, event.id);
+      this.handlers.onEvent(event);
+    }
   }
 
   /** A connection that is silent for too long is dead, whatever the browser believes. */

@@ -1,0 +1,34 @@
+"""Tiles that are skipped for clouds, figures of regressions, quality masks of scenes."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0003"
+down_revision = "0002"
+
+SCHEMA = "constellation"
+
+
+def upgrade() -> None:
+    op.drop_constraint("tiles_state_check", "tiles", schema=SCHEMA)
+    op.create_check_constraint(
+        "tiles_state_check",
+        "tiles",
+        "state in ('COMPLETED', 'FAILED', 'SKIPPED')",
+        schema=SCHEMA,
+    )
+    op.add_column("tiles", sa.Column("statistics", JSONB), schema=SCHEMA)
+    op.add_column(
+        "tiles",
+        sa.Column(
+            "cloud_fraction", sa.Double, sa.CheckConstraint("cloud_fraction between 0 and 1")
+        ),
+        schema=SCHEMA,
+    )
+    op.add_column(
+        "runs",
+        sa.Column("tiles_skipped", sa.Integer, nullable=False, server_default="0"),
+        schema=SCHEMA,
+    )
+    op.add_column("scenes", sa.Column("quality", JSONB), schema=SCHEMA)
