@@ -27,11 +27,11 @@ ACCESS: dict[str, Scope | None] = {
     "list_jobs": Scope.VIEWER,
     "show_job": Scope.VIEWER,
     "quote_job": Scope.VIEWER,
+    "follow_logs": Scope.VIEWER,
     "submit_job": Scope.OPERATOR,
     "change_job": Scope.OPERATOR,
     "cancel_job": Scope.OPERATOR,
     "retry_job": Scope.OPERATOR,
-    "follow_logs": Scope.VIEWER,
     "show_run": Scope.VIEWER,
     "list_tiles": Scope.VIEWER,
     "list_gpus": Scope.VIEWER,
@@ -42,6 +42,8 @@ ACCESS: dict[str, Scope | None] = {
     "show_scene": Scope.VIEWER,
     "add_scene": Scope.OPERATOR,
     "stream": Scope.VIEWER,
+    "show_usage": Scope.VIEWER,
+    "show_leaderboard": Scope.VIEWER,
     "list_audit": Scope.ADMIN,
 }
 

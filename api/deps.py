@@ -35,12 +35,6 @@ def tenancy_of(connection: HTTPConnection) -> Tenancy:
     return Tenancy(principal.account, principal.sees_all, principal.actor, address_of(connection))
 
 
-def hears_of(connection: HTTPConnection) -> str | None:
-    """The account whose messages may be heard, None for those of every account."""
-    principal = principal_of(connection)
-    return None if principal.sees_all else principal.account
-
-
 async def until_signed_out(connection: HTTPConnection) -> None:
     """Wait until whoever opened this socket may not have it open any more."""
     guard = await guard_of(connection)
@@ -56,6 +50,11 @@ def address_of(connection: HTTPConnection) -> str:
 async def current_principal(connection: HTTPConnection) -> Principal:
     """Who asks. Raises Unauthenticated."""
     return principal_of(connection)
+
+
+async def current_tenancy(connection: HTTPConnection) -> Tenancy:
+    """What whoever asks may see. Raises Unauthenticated."""
+    return tenancy_of(connection)
 
 
 async def settings_of(connection: HTTPConnection) -> Settings:
@@ -84,13 +83,6 @@ async def hub_of(connection: HTTPConnection) -> Hub:
     return found
 
 
-async def guard_of(connection: HTTPConnection) -> Guard:
-    """The app's guard."""
-    found = connection.app.state.guard
-    assert isinstance(found, Guard)
-    return found
-
-
 async def lines_of(connection: HTTPConnection) -> Lines:
     """The app's log lines."""
     found = connection.app.state.lines
@@ -105,11 +97,19 @@ async def samples_of(connection: HTTPConnection) -> Samples:
     return found
 
 
+async def guard_of(connection: HTTPConnection) -> Guard:
+    """The app's guard."""
+    found = connection.app.state.guard
+    assert isinstance(found, Guard)
+    return found
+
+
 SettingsPart = Annotated[Settings, Depends(settings_of)]
 PoolPart = Annotated[Database, Depends(pool_of)]
 DatabasePart = Annotated[Database, Depends(database_of)]
 HubPart = Annotated[Hub, Depends(hub_of)]
-GuardPart = Annotated[Guard, Depends(guard_of)]
-PrincipalPart = Annotated[Principal, Depends(current_principal)]
 LinesPart = Annotated[Lines, Depends(lines_of)]
 SamplesPart = Annotated[Samples, Depends(samples_of)]
+TenancyPart = Annotated[Tenancy, Depends(current_tenancy)]
+GuardPart = Annotated[Guard, Depends(guard_of)]
+PrincipalPart = Annotated[Principal, Depends(current_principal)]

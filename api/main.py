@@ -25,6 +25,7 @@ from api.routers import (
     scenes,
     session,
     stream,
+    usage,
 )
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
@@ -77,14 +78,17 @@ def create_app(
     app.state.settings = settings
     app.state.database = given
     app.state.hub = hub
-    app.state.guard = guard
     app.state.lines = lines
     app.state.samples = samples
+    app.state.guard = guard
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
     errors.install(app)
-    rooms = (jobs, logs, runs, gpus, scenes, models, stream, session, audit, about, health)
+    rooms = (
+        *(jobs, logs, runs, gpus, scenes, models, stream),
+        *(usage, session, audit, about, health),
+    )
     routers = [room.router for room in rooms]
     access.check_complete(routers)
     for router in routers:

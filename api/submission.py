@@ -113,6 +113,7 @@ def plan(database: Database, request: JobRequest, account: str) -> JobPlan:
         mode=request.mode,
         gpu_count=request.gpu_count,
         gpu_mem_mb=request.gpu_mem_mb,
+        max_cloud_fraction=request.max_cloud_fraction,
     )
     return plan_scenes(database, model, found, params, account)
 
@@ -165,7 +166,7 @@ def plan_scenes(
 
 
 def area_km2(scene: Scene, fitted: Fit, windows: Sequence[Window]) -> float:
-    """About what these windows cover: their share of the scene's pixels, of its area."""
+    """About what these windows of a scene cover: their share of its pixels, of its area."""
     pixels = sum(window.height_px * window.width_px for window in windows)
     return scene.area_km2 * pixels / (fitted.grid.width_px * fitted.grid.height_px)
 
@@ -173,7 +174,12 @@ def area_km2(scene: Scene, fitted: Fit, windows: Sequence[Window]) -> float:
 def fit_at(scene: Scene, model: Model, params: JobParams, at: int) -> Fit:
     """How the model takes the scene. Raises SceneUnfit, pointing at it."""
     try:
-        return fit(scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch)
+        return fit(
+            scene,
+            model.card,
+            accept_gsd_mismatch=params.accept_gsd_mismatch,
+            max_cloud_fraction=params.max_cloud_fraction,
+        )
     except SceneUnfit as error:
         field = f"scenes[{at}]" if error.field in (None, "scenes") else error.field
         raise SceneUnfit(error.message, field=field) from error
@@ -198,11 +204,9 @@ def digests(
     windows: Sequence[Window],
     account: str,
 ) -> list[str]:
-    """The digests of these tiles' results."""
+    """The digests of these tiles' results, which are the account's own."""
     how = treatment(fitted, params.max_cloud_fraction)
-    return [
-        tile_digest(scene.digest, model.digest, window, how, account=account) for window in windows
-    ]
+    return [tile_digest(scene.digest, model.digest, window, account, how) for window in windows]
 
 
 def resolve_model(connection: Connection, reference: str) -> Model:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
+from uuid import UUID
 
 from api.live.interest import Interest, Message, Wishes, topic_of
 from api.live.memory import Recent, Watermarks
@@ -116,8 +117,9 @@ class Hub:
         self, listener: Listener, wishes: Wishes, after: int, replayed: set[int | None]
     ) -> int:
         """Send what Postgres has after event `after`; return the last id."""
+        (interest,) = wishes.interests
         while True:
-            page = await asyncio.to_thread(self._page, wishes, after)
+            page = await asyncio.to_thread(self._page, listener.tenancy, interest.job_id, after)
             found = [message_of(event) for event in page if event.id not in replayed]
             wanted = [message for message in found if wishes.wants(message)]
             replayed |= {message.id for message in wanted}
@@ -128,13 +130,11 @@ class Hub:
             if len(newer) < REPLAY_PAGE:
                 return after
 
-    def _page(self, wishes: Wishes, after: int) -> list[Event]:
-        (interest,) = wishes.interests
-        own = EVERYONE if wishes.account is None else Tenancy(wishes.account)
-        with self._database.bound(own).transaction() as connection:
-            if interest.job_id is None:
+    def _page(self, tenancy: Tenancy, job_id: UUID | None, after: int) -> list[Event]:
+        with self._database.bound(tenancy).transaction() as connection:
+            if job_id is None:
                 return events.after(connection, after, REPLAY_PAGE)
-            return events.of_job_after(connection, interest.job_id, after, REPLAY_PAGE)
+            return events.of_job_after(connection, job_id, after, REPLAY_PAGE)
 
     # ---- events in ----
 

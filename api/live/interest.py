@@ -52,13 +52,13 @@ class Wishes:
     interests: frozenset[Interest] = frozenset()
     account: str | None = None
 
-    def may_hear(self, message: Message) -> bool:
-        """Whether the message is of the reader's account, or of none."""
-        return self.account is None or message.account in (None, self.account)
-
     def wants(self, message: Message) -> bool:
         """Whether the reader gets this message."""
-        return self.may_hear(message) and any(one.wants(message) for one in self.interests)
+        return self.may_have(message) and any(one.wants(message) for one in self.interests)
+
+    def may_have(self, message: Message) -> bool:
+        """Whether the message is the reader's to hear, wanted or not."""
+        return self.account is None or message.account in (None, self.account)
 
     def also(self, interest: Interest) -> "Wishes":
         """With another interest."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from api.live.interest import Message, Topic
+from api.live.interest import Interest, Message, Topic
 from api.live.rooms import Listener, frames_of
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.events import streams, subjects
@@ -62,8 +62,9 @@ class Lines:
         double between the two. Raises ServiceUnavailable where NATS is not reached.
         """
         while True:
-            found = [one for one in await self._of_job(job_id, after) if listener.may_hear(one)]
-            after = max((message.id or 0 for message in found), default=after)
+            kept = await self._of_job(job_id, after)
+            found = [message for message in kept if listener.wishes.may_have(message)]
+            after = max((message.id or 0 for message in kept), default=after)
             for start in range(0, len(found), PAGE):
                 await listener.send(found[start : start + PAGE])
             await self._caught_up(after)
@@ -71,8 +72,9 @@ class Lines:
                 break
         # From here on without waiting, so that no line falls in between.
         join()
-        recent = [m for m in self._recent if m.job_id == job_id and (m.id or 0) > after]
-        texts = [message.text for message in recent if listener.may_hear(message)]
+        interest = Interest(frozenset((Topic.LOGS,)), job_id)
+        wishes = listener.wishes.also(interest)
+        texts = [m.text for m in self._recent if wishes.wants(m) and (m.id or 0) > after]
         for frame in frames_of(texts):
             listener.put(frame)
 

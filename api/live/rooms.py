@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from api.live.interest import Message, Wishes
+from constellation_pipelines.store.tenancy import EVERYONE, Tenancy
 
 FRAME_S = 0.04
 MOST_FRAME = 256 * 1024  # characters; many clients take no more than a megabyte
@@ -20,8 +21,12 @@ KEPT_APART_S = 30.0
 class Listener:
     """One reader: what it wants, and the frames that it has not taken yet."""
 
-    def __init__(self, account: str | None = None, *, most_bytes: int = MOST_WAITING_BYTES) -> None:
-        self.wishes = Wishes(account=account)
+    def __init__(
+        self, tenancy: Tenancy = EVERYONE, *, most_bytes: int = MOST_WAITING_BYTES
+    ) -> None:
+        """`tenancy` is what it may see."""
+        self.tenancy = tenancy
+        self.wishes = Wishes(account=None if tenancy.sees_all else tenancy.account)
         self.too_slow = asyncio.Event()
         self.replayed: set[int] = set()  # ids that are still to come a second time
         self._most_bytes = most_bytes
@@ -32,10 +37,6 @@ class Listener:
         self._some = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-
-    def may_hear(self, message: Message) -> bool:
-        """Whether the message is of the reader's account, or of none."""
-        return self.wishes.may_hear(message)
 
     def put(self, frame: str) -> None:
         """Have a frame sent. A reader that has too much waiting is marked, and gets no more."""

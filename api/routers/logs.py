@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import DatabasePart, HubPart, LinesPart, hears_of, until_signed_out
+from api.deps import DatabasePart, HubPart, LinesPart, TenancyPart
 from api.live.hub import Hub
 from api.live.interest import Interest, Topic
 from api.live.lines import Lines
@@ -46,36 +46,23 @@ LastEventId = Annotated[
 )
 async def follow_logs(
     job_id: UUID,
-    request: Request,
     database: DatabasePart,
     hub: HubPart,
     lines: LinesPart,
+    tenancy: TenancyPart,
     follow: Annotated[bool, Query(description="False: end with the last line there is.")] = True,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
     """Every line that the job's runs logged and printed, from the first one to the live tail."""
     await run_in_threadpool(state_of, database, job_id)  # what there is not is refused at once
-    listener = Listener(hears_of(request))
+    listener = Listener(tenancy)
     telling = Telling(database, hub, lines, job_id, listener, follow)
     await lines.ready()
     return StreamingResponse(
-        until_out(telling.tell(last_event_id or 0), listener, request),
+        telling.tell(last_event_id or 0),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
-
-
-async def until_out(
-    told: AsyncIterator[str], listener: Listener, request: Request
-) -> AsyncIterator[str]:
-    """The stream's text, until the reader's key or session ends."""
-    out = asyncio.create_task(until_signed_out(request))
-    out.add_done_callback(lambda _: listener.close(broken=True))
-    try:
-        async for text in told:
-            yield text
-    finally:
-        out.cancel()
 
 
 class Telling:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from api.deps import HubPart, LinesPart, hears_of, until_signed_out
+from api.deps import HubPart, LinesPart, tenancy_of, until_signed_out
 from api.live.hub import Hub
 from api.live.interest import EVENTS, Interest, Topic
 from api.live.lines import Lines
@@ -47,7 +47,7 @@ async def stream(websocket: WebSocket, hub: HubPart, lines: LinesPart) -> None:
     id; 4401 that the key or session has ended.
     """
     await websocket.accept()
-    session = Session(websocket, hub, lines, Listener(hears_of(websocket)))
+    session = Session(websocket, hub, lines, Listener(tenancy_of(websocket)))
     try:
         await session.run()
     finally:
@@ -73,10 +73,10 @@ class Session:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             closing = TRY_AGAIN_LATER, TOO_SLOW
-            if not lagging.done():
+            if out.done():
+                closing = SIGNED_OUT, "the key or session has ended: sign in again"
+            elif not lagging.done():
                 closing = closing_of(asking)
-                if out.done() and not asking.done():
-                    closing = SIGNED_OUT, "the key or session has ended: sign in again"
         finally:
             await cancel_all(tasks)
         code, reason = closing

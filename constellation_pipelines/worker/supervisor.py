@@ -11,9 +11,10 @@ from uuid import UUID
 import psycopg
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.store import queue, run_ends, workers
+from constellation_pipelines.store import leases, queue, run_ends, workers
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.worker import device_faults
+from constellation_pipelines.worker.energy import EnergyMeter
 from constellation_pipelines.worker.engines import Change, Engines
 from constellation_pipelines.worker.orders import Message, RunOrder
 from constellation_pipelines.worker.zygotes import Zygotes
@@ -35,6 +36,9 @@ class RunWatcher(Protocol):
     def ended(self, run_id: UUID) -> None:
         """It has ended."""
 
+    def energy_j(self, device_uuid: str) -> float | None:
+        """What a device's counter of energy last stood at; None where it does not tell."""
+
 
 class Supervisor:
     """Holds no truth of its own: what it forgets, the database still knows."""
@@ -53,6 +57,7 @@ class Supervisor:
         self._engines = engines
         self._zygotes = zygotes
         self._told = told
+        self._energy = EnergyMeter()
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
         self._changes: deque[Change] = deque()
@@ -115,6 +120,7 @@ class Supervisor:
                 claim = queue.claim(connection, self._worker_id)
             if claim is None:
                 return
+            self._read_energy()  # of those who were there before
             self._claims[claim.lease.run_id] = claim
             self._zygotes.run(self._order_of(claim))
             if self._told is not None:
@@ -145,7 +151,10 @@ class Supervisor:
         claim = self._claims.get(run_id)
         if claim is None:
             return
+        self._read_energy()
+        taken = self._energy.take(claim.lease.fence)
         with self._database.transaction() as connection:
+            leases.note_energy(connection, claim.lease, taken)
             moved = run_id in self._moved
             attempt = run_ends.settle(connection, claim.lease, code, moved=moved)
         self._claims.pop(run_id, None)
@@ -160,6 +169,14 @@ class Supervisor:
         if run_id in self._claims and run_id not in self._interrupted:
             self._interrupted[run_id] = time.monotonic()
             self._zygotes.interrupt(str(run_id))
+
+    def _read_energy(self) -> None:
+        """Share out what devices took since the last reading among the runs that were on them."""
+        if self._told is None:
+            return
+        for uuid in self._engines.sockets:
+            held = [one.lease.fence for one in self._claims.values() if uuid in one.devices]
+            self._energy.read(uuid, self._told.energy_j(uuid), held)
 
     def _tend_engines(self) -> None:
         self._changes.extend(self._engines.tick())
@@ -179,6 +196,7 @@ class Supervisor:
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
             return
+        self._read_energy()
         with self._database.transaction() as connection:
             workers.beat(connection, self._worker_id)
             held = queue.beat(connection, self._worker_id)

@@ -52,6 +52,7 @@ class Telemetry:
         self._tails: dict[UUID, RunTail] = {}
         self._over: set[UUID] = set()
         self._wanted: set[UUID] = set()  # runs whose files have not been looked for yet
+        self._energy_j: dict[str, float | None] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -71,6 +72,10 @@ class Telemetry:
             self._over.discard(run_id)
             if run_id not in self._tails:
                 self._wanted.add(run_id)
+
+    def energy_j(self, device_uuid: str) -> float | None:
+        """What a device's counter of energy last stood at; None where it does not tell."""
+        return self._energy_j.get(device_uuid)
 
     def ended(self, run_id: UUID) -> None:
         """This run says nothing more here."""
@@ -201,6 +206,7 @@ class Telemetry:
                     ensured = True
                 for device in self._devices:
                     sample = await asyncio.to_thread(self._sample, device.uuid)
+                    self._energy_j[device.uuid] = sample.energy_j
                     await self._bus.tell(subjects.of_sample(device.uuid), sample_to_json(sample))
             except ServiceUnavailable:
                 ensured = False

@@ -133,7 +133,7 @@ def test_without_an_id_a_socket_gets_only_what_is_new(service: Service) -> None:
     with listening(service, job_id=job) as early:
         early.ping().wait(5)
         emit(service.database, job, 0, 3)
-        take(early, 3)  # so the relay and the hub are through with them
+        take(early, 3)  # so the relay is through with them
         with listening(service, job_id=job) as socket:
             socket.ping().wait(5)
             emit(service.database, job, 3)

@@ -15,7 +15,7 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from migrations import runner
 from tests.conftest import PostgresServer, scratch_database
 
-BEFORE = "0003"
+BEFORE = "0002"
 
 WORK = """
 insert into constellation.jobs (id, name, params, state, submitted_by)
