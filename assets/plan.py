@@ -76,7 +76,7 @@ def make_plan(
     if model.card.name != model_name:
         raise NotFound(f"the job asks for {model.card.reference}, not for {model_name}")
     fitted = fit(scene, model.card, accept_gsd_mismatch=options.accept_gsd_mismatch)
-    digests = digests_of(scene, model, fitted, request.params)
+    digests = digests_of(scene, model, fitted, request.params, request.account)
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)
     reused = others if options.reuse else set()
@@ -113,7 +113,7 @@ def make_plan(
 
 
 def digests_of(
-    scene: Scene, model: Model, fitted: Fit, params: dict[str, Any]
+    scene: Scene, model: Model, fitted: Fit, params: dict[str, Any], account: str
 ) -> dict[Window, str]:
     """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
     every = tile_windows(fitted.grid, model.card.tile_unit_px)
@@ -121,7 +121,9 @@ def digests_of(
     if not windows:
         raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
     how = treatment(fitted, params.get("max_cloud_fraction"))
-    return {window: tile_digest(scene.digest, model.digest, window, how) for window in windows}
+    return {
+        window: tile_digest(scene.digest, model.digest, window, account, how) for window in windows
+    }
 
 
 def written(
