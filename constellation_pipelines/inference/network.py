@@ -1,5 +1,6 @@
 """A package's network, made ready to run fast on one device."""
 
+import copy
 import time
 from collections.abc import Callable
 
@@ -124,7 +125,9 @@ class Network:
             module = fold_batch_norms(module)
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             return module.to(self.device, self.dtype)
-        if self.dtype is not torch.float32 and not self._takes(module.to(self.device, self.dtype)):
+        holds = any(part.is_floating_point() for part in (*module.parameters(), *module.buffers()))
+        # One that keeps its numbers to itself computes in its own type, whatever it is given.
+        if not holds or not self._takes(copy.deepcopy(module).to(self.device, self.dtype)):
             self.dtype = torch.float32
         return module.to(self.device, self.dtype)
 
