@@ -17,8 +17,12 @@ LONGEST_EDGE_DEG = 60.0
 
 
 def continuous(lon_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Longitudes along rings (last axis) without jumps: each step is the short way round."""
-    return np.unwrap(lon_deg, period=TURN_DEG, axis=-1)
+    """Longitudes along rings (last axis) without jumps: each step is the short way round.
+
+    Whole turns are added and nothing else, so that a ring that closed still does, to the last bit.
+    """
+    turns = np.rint(np.diff(lon_deg, axis=-1, prepend=lon_deg[..., :1]) / TURN_DEG)
+    return np.asarray(lon_deg - TURN_DEG * np.cumsum(turns, axis=-1))
 
 
 def split_ring(

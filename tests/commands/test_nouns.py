@@ -187,6 +187,24 @@ def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Co
 # ---- jobs ----
 
 
+def test_clouds_are_skipped_only_where_a_mask_shows_them(
+    service: Service, constellation: Command, scene: str
+) -> None:
+    submit = ("jobs", "submit", "-m", MODEL, "-s", scene, "--max-cloud-fraction")
+    code, _, err = constellation(*submit, "0.3")
+    assert code == 1
+    assert "no quality mask" in err
+    assert constellation(*submit, "1.5")[0] == 2
+    mask = '{"kind": "scl", "uri": "/scl.tif", "index": 1}'
+    service.database.execute("update constellation.scenes set quality = %s", (mask,))
+    try:
+        job = as_json(constellation(*submit, "0.3", "--json"))
+        assert job["params"]["max_cloud_fraction"] == 0.3
+        assert "skipped tiles" in constellation("jobs", "show", job["id"])[1]
+    finally:
+        service.database.execute("update constellation.scenes set quality = null")
+
+
 def test_a_job_is_quoted_submitted_listed_and_shown(
     constellation: Command, scene: str, tmp_path: Path
 ) -> None:
