@@ -123,10 +123,18 @@ def scene_digest(
     """
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    parts: list[object] = [content, [asdict(band) for band in bands], nodata]
+    parts: list[object] = [content, [_reading(band) for band in bands], nodata]
     if quality is not None:
         parts.append(quality_digest(quality))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _reading(band: Band) -> dict[str, Any]:
+    """What of a band decides results; a wavelength only where it is known."""
+    facts = asdict(band)
+    if band.wavelength_um is None:
+        del facts["wavelength_um"]
+    return facts
 
 
 def json_of(geometry: shapely.Geometry) -> dict[str, Any]:
