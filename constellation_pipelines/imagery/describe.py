@@ -37,12 +37,14 @@ def describe_scene(
     scale: float | None = None,
     offset: float | None = None,
     key: str | None = None,
+    content_digest: str | None = None,
 ) -> Scene:
     """Describe a GeoTIFF or JPEG2000 file from its header, its digest and the Item beside it.
 
     `bands` names the bands in the file's order and wins over Item, descriptions and colours;
     `scale` and `offset` hold for every band: physical value = stored value * scale + offset.
-    `key` is made from the file's name unless given. Raises SceneRefused with one line that says
+    `key` is made from the file's name unless given; `content_digest` stands for the file's sha256
+    where the file is a mirror whose pixels are not here. Raises SceneRefused with one line that says
     what to do; InvalidInput for a key that cannot be one.
     """
     path = path.absolute()
@@ -63,7 +65,7 @@ def describe_scene(
         id=new_id(),
         key=scene_key,
         uri=str(path),
-        digest=scene_digest(path, described, nodata),
+        digest=scene_digest(content_digest or file_digest(path), described, nodata),
         grid=grid,
         bands=described,
         nodata=nodata,
@@ -148,13 +150,17 @@ def check_key(key: str) -> str:
     raise InvalidInput("a key must not look like an id; choose a name", field="key")
 
 
-def scene_digest(path: Path, bands: Sequence[Band], nodata: float | None) -> str:
-    """Sha256 over the file's own sha256 and how its values are to be read.
+def file_digest(path: Path) -> str:
+    """Sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def scene_digest(content: str, bands: Sequence[Band], nodata: float | None) -> str:
+    """Sha256 over the digest of the content and how its values are to be read.
 
     The same file with another scale is another scene to a model, so its results are others too.
     """
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     parts = [content, [asdict(band) for band in bands], nodata]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
