@@ -7,8 +7,13 @@ from fastapi import APIRouter, Path, Query, Response
 from api.deps import DatabasePart, SettingsPart
 from api.schemas.base import NO_CONTROLS
 from api.schemas.scene import SceneDetail, ScenePage, SceneReply, SceneRequest
+from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
+from constellation_pipelines.remote.hosts import allowed_by
+from constellation_pipelines.remote.ranges import Ranges
+from constellation_pipelines.remote.scenes import Description, describe_remote
+from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import scenes
 
 router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
@@ -28,24 +33,30 @@ router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
 def add_scene(
     request: SceneRequest, response: Response, database: DatabasePart, settings: SettingsPart
 ) -> SceneDetail:
-    """Read a raster's header and register it. The raster stays where it is.
+    """Read a raster's header and register it. The raster stays where it is; behind a URL it must
+    be a GeoTIFF whose server answers range requests.
 
     Registering it again with other bands or another calibration describes it anew, until a job
     has used it; from then on that takes a new key.
     """
-    path = resolve_scene_path(request.path, settings.allowed_scene_roots)
-    described = describe_scene(
-        path,
-        bands=request.bands,
-        scale=request.scale,
-        offset=request.offset,
-        key=request.key,
-    )
+    described = describe(request, settings)
     with database.transaction() as connection:
         scene = scenes.add(connection, described)
     response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)
+
+
+def describe(request: SceneRequest, settings: Settings) -> Scene:
+    """The scene at the request's path or URL."""
+    told = Description(request.bands, request.scale, request.offset, request.key)
+    if request.url is not None:
+        with Ranges(allowed_by(settings), connections=2) as ranges:
+            return describe_remote(ranges, request.url, settings.staging_dir, told)
+    path = resolve_scene_path(str(request.path), settings.allowed_scene_roots)
+    return describe_scene(
+        path, bands=told.bands, scale=told.scale, offset=told.offset, key=told.key
+    )
 
 
 @router.get("", summary="List scenes")

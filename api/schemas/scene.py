@@ -4,16 +4,18 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from api.schemas.base import Line, Reference, Reply, Request
+from api.schemas.base import NO_CONTROLS, Line, Reference, Reply, Request
 from constellation_pipelines.domain.scene import Scene
 
 BandName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
 
 
 class SceneRequest(Request):
-    """A raster to register. What is left out is read from the file or the STAC Item beside it."""
+    """A raster to register, by path or by URL. What is left out is read from the file or, for a
+    path, from the STAC Item beside it.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -23,7 +25,16 @@ class SceneRequest(Request):
         },
     )
 
-    path: Reference = Field(description="A path under one of the allowed folders.")
+    path: Reference | None = Field(
+        default=None, description="A path under one of the allowed folders."
+    )
+    url: (
+        Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_CONTROLS)] | None
+    ) = Field(
+        default=None,
+        description="https://, http:// or s3:// URL of a GeoTIFF on one of the allowed hosts; "
+        "instead of a path.",
+    )
     bands: Annotated[list[BandName], Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Common names of the bands in the order of the file."
     )
@@ -32,6 +43,13 @@ class SceneRequest(Request):
     )
     offset: float | None = Field(default=None, ge=-1e6, le=1e6)
     key: Line | None = Field(default=None, description="Its short unique name; else the file's.")
+
+    @model_validator(mode="after")
+    def one_place(self) -> Self:
+        """A raster is in one place."""
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either path or url")
+        return self
 
 
 class BandReply(Reply):

@@ -28,7 +28,10 @@ app = typer.Typer()
 
 @app.command()
 def add(
-    paths: Annotated[list[Path], typer.Argument(help="GeoTIFF or JPEG2000 files, or folders.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="GeoTIFF or JPEG2000 files, folders, or URLs of GeoTIFFs."),
+    ],
     bands: Annotated[
         str | None, typer.Option(help="Common names in the file's order: red,green,blue,nir.")
     ] = None,
@@ -116,19 +119,24 @@ def show(
     )
 
 
-def rasters(paths: Iterable[Path]) -> Iterable[Path]:
-    """Absolute paths of files; folders stand for the rasters in them."""
-    for path in paths:
-        if path.is_dir():
+def rasters(places: Iterable[str]) -> Iterable[str]:
+    """URLs as they are, absolute paths of files; folders stand for the rasters in them."""
+    for place in places:
+        path = Path(place)
+        if "://" in place:
+            yield place
+        elif path.is_dir():
             yield from sorted(
-                found.absolute() for found in path.iterdir() if found.suffix.lower() in SUFFIXES
+                str(found.absolute())
+                for found in path.iterdir()
+                if found.suffix.lower() in SUFFIXES
             )
         else:
-            yield path.absolute() if path.exists() else path
+            yield str(path.absolute() if path.exists() else path)
 
 
 def register(
-    client: Client, files: list[Path], request: dict[str, Any], *, quiet: bool
+    client: Client, files: list[str], request: dict[str, Any], *, quiet: bool
 ) -> Iterable[dict[str, Any]]:
     """Register files one by one, with a progress bar and a line for each."""
     from rich.console import Console
@@ -147,15 +155,16 @@ def register(
             progress.advance(task)
 
 
-def register_one(client: Client, path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def register_one(client: Client, place: str, request: dict[str, Any]) -> dict[str, Any]:
     """Register one file; a refusal is a result, an API that is away is not."""
+    where = "url" if "://" in place else "path"
     try:
-        scene = client.post("/scenes", request | {"path": str(path)})
+        scene = client.post("/scenes", request | {where: place})
     except ServiceUnavailable:
         raise
     except ConstellationError as error:
-        return {"path": str(path), "refused": error.message}
-    return {"path": str(path), "scene": scene}
+        return {"path": place, "refused": error.message}
+    return {"path": place, "scene": scene}
 
 
 def line_of(result: dict[str, Any]) -> str:

@@ -44,8 +44,8 @@ def describe_scene(
     `bands` names the bands in the file's order and wins over Item, descriptions and colours;
     `scale` and `offset` hold for every band: physical value = stored value * scale + offset.
     `key` is made from the file's name unless given; `content_digest` stands for the file's sha256
-    where the file is a mirror whose pixels are not here. Raises SceneRefused with one line that says
-    what to do; InvalidInput for a key that cannot be one.
+    where the file is a mirror whose pixels are not here. Raises SceneRefused with one line that
+    says what to do; InvalidInput for a key that cannot be one.
     """
     path = path.absolute()
     calibration = Calibration(scale, offset)

@@ -12,7 +12,7 @@ from constellation_pipelines.remote.ranges import Ranges
 from constellation_pipelines.remote.tiff import Numbers
 
 GROUP_BYTES = 16 * 2**20  # blocks that are needed at about the same time, ordered by place
-RANGE_BYTES = 4 * 2**20
+RANGE_BYTES = 2 * 2**20
 GAP_BYTES = 32 * 2**10  # cheaper to read than to ask again for
 
 

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.remote.errors import RemoteRefused
+from constellation_pipelines.settings import Settings
 
 LONGEST_URL_CHARS = 2048
 LONGEST_HOP_CHARS = 8192  # a signed redirect is long
@@ -25,7 +26,9 @@ WEB = re.compile(
 )
 S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>[^/].*)")
 ORIGIN = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^/?#\\]*)(?P<rest>.*)", re.DOTALL)
-RULE = re.compile(rf"(?:(?P<scheme>https?)://)?(?P<host>(?:\*\.)?{HOST})(?::(?P<port>[0-9]{{1,5}}))?/?")
+RULE = re.compile(
+    rf"(?:(?P<scheme>https?)://)?(?P<host>(?:\*\.)?{HOST})(?::(?P<port>[0-9]{{1,5}}))?/?"
+)
 BUCKET_RULE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/?")
 REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -164,6 +167,19 @@ class Allowed:
         if not any(rule.fits(*where) for rule in self.rules):
             plain = f"{target.scheme}://{target.authority}"
             raise RemoteRefused(f"{plain} {NOT_LISTED}", field="url")
+
+
+def allowed_by(settings: Settings) -> Allowed:
+    """What the operator allows. Raises InvalidInput for settings that make no sense."""
+    secret, token = settings.s3_secret_access_key, settings.s3_session_token
+    store = Store(
+        settings.s3_endpoint,
+        settings.s3_region,
+        settings.s3_access_key_id,
+        None if secret is None else secret.get_secret_value(),
+        None if token is None else token.get_secret_value(),
+    )
+    return Allowed.of(settings.remote_hosts, settings.remote_private_hosts, store)
 
 
 def is_remote(uri: str) -> bool:

@@ -20,9 +20,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from constellation_pipelines.remote.ranges import FIRST_BYTES, Version
 from constellation_pipelines.remote.tiff import Directory, Layout, Numbers, Piece
@@ -68,9 +70,9 @@ class Mirror:
         """Bytes of the object."""
         return self.content.version.size
 
-    def staged(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def staged(self) -> NDArray[np.bool_]:
         """Which blocks are there, by index: those of the image, then those of its mask."""
-        return np.fromfile(self.folder / JOURNAL, np.uint8) == 1
+        return np.asarray(np.fromfile(self.folder / JOURNAL, np.uint8) == 1)
 
     def used(self) -> None:
         """Note that it is in use."""
@@ -130,14 +132,14 @@ class Mirror:
             os.close(handle)
 
     def _patch(self, handle: int, blocks: Sequence[int] | Numbers) -> None:
-        order = "little" if self._byte_order == "<" else "big"
+        order: Literal["little", "big"] = "little" if self._byte_order == "<" else "big"
         start = 0
         for directory in self.directories:
             end = start + len(directory.offsets)
             for block in blocks:
                 if start <= block < end and directory.table_bytes in NOWHERE:
                     at = directory.table_at + (int(block) - start) * directory.table_bytes
-                    value = int(self.offsets[block]).to_bytes(directory.table_bytes, order)  # type: ignore[arg-type]
+                    value = int(self.offsets[block]).to_bytes(directory.table_bytes, order)
                     os.pwrite(handle, value, at)
             start = end
 

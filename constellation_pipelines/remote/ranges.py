@@ -26,7 +26,7 @@ CHANGED = (412, 416)
 LONGEST_RETRY_AFTER_S = 300.0
 AGENT = "constellation"
 CHANGED_WORDS = (
-    "has changed since it was registered; register it again (under a new key where runs refer to it)"
+    "has changed since it was registered; register it again, under a new key where runs refer to it"
 )
 
 
@@ -103,14 +103,15 @@ class Ranges:
 
     def _get(self, target: Target, start: int, length: int, version: Version | None) -> Answer:
         for _ in range(MOST_REDIRECTS + 1):
+            wanted = {"range": f"bytes={start}-{start + length - 1}"}
             headers = {
                 "host": target.authority,
                 "user-agent": AGENT,
                 "accept": "*/*",
                 "accept-encoding": "identity",
-                "range": f"bytes={start}-{start + length - 1}",
+                **wanted,
                 **(version.conditions if version else {}),
-                **(sign(target, self._allowed.store) if target.signed else {}),
+                **(sign(target, self._allowed.store, wanted) if target.signed else {}),
             }
             with self._opened(target, headers) as response:
                 if response.status not in REDIRECTS:
@@ -178,7 +179,9 @@ class Ranges:
         """The body, which must have this length. A host that drips is given up."""
         declared = header(response, "content-length")
         if declared is not None and declared != str(length):
-            raise RemoteAway(f"{target.shown}: the server sends {declared[:20]} bytes, not {length}")
+            raise RemoteAway(
+                f"{target.shown}: the server sends {declared[:20]} bytes, not {length}"
+            )
         if header(response, "content-encoding") not in (None, "identity"):
             raise RemoteRefused(f"{target.shown}: the server encodes what it sends")
         data, began = bytearray(), time.monotonic()
@@ -225,7 +228,8 @@ def span(target: Target, response: httpcore.Response) -> tuple[int, int, int]:
     text = header(response, "content-range") or ""
     unit, _, rest = text.partition(" ")
     part, _, total = rest.partition("/")
-    first, last = (number(one) for one in (part.split("-") + [""])[:2])
+    begin, _, end = part.partition("-")
+    first, last = number(begin), number(end)
     size = number(total)
     if unit != "bytes" or first is None or last is None or size is None or not first <= last < size:
         raise RemoteRefused(f"{target.shown}: the server's answer does not say which range it is")
@@ -248,7 +252,11 @@ def header(response: httpcore.Response, name: str) -> str | None:
 
 def number(text: str | None) -> int | None:
     """A count in a header."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 16 else None
+    return (
+        int(text)
+        if text is not None and text.isascii() and text.isdigit() and len(text) < 16
+        else None
+    )
 
 
 def retry_after_s(text: str | None) -> float | None:

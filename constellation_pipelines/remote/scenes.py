@@ -68,11 +68,6 @@ def open_mirror(ranges: Ranges, scene: Scene, staging: Path) -> Mirror:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def local(scene: Scene, path: Path) -> Scene:
-    """The scene as an engine reads it: from its mirror."""
-    return moved(scene, scene.uri, str(path))
-
-
 def moved(scene: Scene, before: str, now: str) -> Scene:
     """The scene with its raster elsewhere, and a quality mask that is in the raster with it."""
     quality = scene.quality

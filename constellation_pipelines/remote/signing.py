@@ -9,15 +9,15 @@ from constellation_pipelines.remote.hosts import Store, Target
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
-def sign(target: Target, store: Store, at: datetime | None = None) -> dict[str, str]:
-    """Headers that sign a GET of this target; none where the store has no keys.
-
-    Range and If-Match are left unsigned, as S3 allows, so that a retry may change them.
-    """
+def sign(
+    target: Target, store: Store, signed: dict[str, str], at: datetime | None = None
+) -> dict[str, str]:
+    """Headers that sign a GET of this target with these headers; none without keys."""
     if store.key_id is None or store.secret is None:
         return {}
     stamp = (at or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
     headers = {
+        **signed,
         "host": target.authority,
         "x-amz-content-sha256": EMPTY_SHA256,
         "x-amz-date": stamp,

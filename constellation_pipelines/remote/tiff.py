@@ -172,7 +172,7 @@ class Parser:
             raise RemoteRefused(f"its header is damaged: a directory of {count} entries")
         first_at = at + head_bytes
         entries = self._peek(first_at, count * entry_bytes)
-        tags = {}
+        tags: dict[int, Entry] = {}
         for index in range(count):
             entry = entries[index * entry_bytes : (index + 1) * entry_bytes]
             tag, kind = struct.unpack(self.order + "HH", entry[:4])
@@ -283,4 +283,4 @@ def blocks_of(directory: Directory, rows: slice, columns: slice) -> Numbers:
     )
     plane = down[:, None] * directory.across + across[None, :]
     every = np.arange(directory.planes)[:, None] * (directory.across * directory.down)
-    return (every + plane.reshape(1, -1)).ravel()
+    return np.asarray((every + plane.reshape(1, -1)).ravel(), np.int64)

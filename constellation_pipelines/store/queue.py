@@ -7,6 +7,7 @@ changes nothing once the number is out of date. All times are the database's.
 from dataclasses import dataclass
 from uuid import UUID
 
+from constellation_pipelines.store import stagings
 from constellation_pipelines.store.claims import Claim as Claim
 from constellation_pipelines.store.claims import claim as claim
 from constellation_pipelines.store.database import Connection
@@ -99,8 +100,12 @@ def enqueue(
     priority: int,
     gpu_count: int,
     mem_mb: int | None = None,
+    scene_key: str | None = None,
 ) -> None:
     """Put a run into the queue and wake the workers. A run that waits or runs stays as it is.
+
+    One of a remote scene waits for its first pixels. `scene_key` names the scene of a run that
+    Dagster made.
 
     A run of a job from the API has the priority of its job. `mem_mb` is what the run states that it
     needs on each device; what was measured goes before it.
@@ -116,6 +121,8 @@ def enqueue(
             "mem_mb": mem_mb,
         },
     )
+    if gpu_count > 0:
+        stagings.want(connection, run_id, scene_key)
     wake(connection, QUEUE_CHANNEL, run_id)
 
 

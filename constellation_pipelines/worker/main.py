@@ -5,6 +5,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +16,8 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.simulation import SimulationFile
 from constellation_pipelines.gpu.inventory import offered, open_door
 from constellation_pipelines.inference.package import discover
+from constellation_pipelines.remote.hosts import allowed_by
+from constellation_pipelines.remote.ranges import Ranges
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import devices as store_devices
 from constellation_pipelines.store import workers
@@ -23,6 +27,8 @@ from constellation_pipelines.worker.engines import Engines, Patience
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.orphans import mark_children
 from constellation_pipelines.worker.scratch import scratch_folder
+from constellation_pipelines.worker.staging import AT_ONCE, Stager
+from constellation_pipelines.worker.staging_session import Limits, Parts
 from constellation_pipelines.worker.stamp import stamp
 from constellation_pipelines.worker.supervisor import Supervisor
 from constellation_pipelines.worker.zygotes import Handle, Zygotes
@@ -99,10 +105,21 @@ def serve(
     zygotes = Zygotes(lambda stamp: start_zygote(settings.definitions, stamp), now)
     supervisor = Supervisor(database, worker_id, engines, zygotes)
     try:
-        supervisor.serve(stop)
+        with stager_of(settings, database, worker_id):
+            supervisor.serve(stop)
     finally:
         zygotes.stop()  # their children end with them
         supervisor.hand_back()
+
+
+@contextmanager
+def stager_of(settings: Settings, database: Database, worker_id: UUID) -> Iterator[None]:
+    """Fetch pixels of remote scenes meanwhile. Without allowed hosts it says so to their runs."""
+    connections = settings.remote_connections
+    limits = Limits(connections, settings.remote_attempts, settings.staging_mb * 2**20)
+    with Ranges(allowed_by(settings), connections=AT_ONCE * connections) as ranges:
+        with Stager(Parts(database, worker_id, ranges, settings.staging_dir, limits)):
+            yield
 
 
 def start_zygote(definitions: str, stamp: str) -> Handle:
