@@ -190,6 +190,8 @@ def make_draft(
 
 def keep(draft: Path, folder: Path) -> Mirror:
     """Give a draft its final name, or drop it where another process was first."""
+    if folder.exists() and not (folder / ABOUT).exists():  # half of one that was being removed
+        folder.rename(folder.with_name(f"{DRAFT}{uuid4().hex}"))
     try:
         draft.rename(folder)
     except OSError:
@@ -232,8 +234,8 @@ def directories_of(
 
 def file_name_of(url: str) -> str:
     """A harmless file name that people recognise the object by."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", url.rsplit("/", 1)[-1]).strip(".-")
-    stem = re.sub(r"\.tiff?$", "", stem, flags=re.IGNORECASE)[:100]
+    stem = re.sub(r"\.tiff?$", "", url.rsplit("/", 1)[-1], flags=re.IGNORECASE)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-")[:100]
     return f"{stem or 'scene'}.tif"
 
 

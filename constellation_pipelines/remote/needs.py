@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
@@ -54,18 +55,21 @@ class Needs:
 
 def source_slices(window: Window, grid: Grid, own: Grid, margin_px: int) -> tuple[slice, slice]:
     """Rows and columns of the raster that hold a window of a grid over the same ground."""
-    from affine import Affine
-
-    to_own = ~Affine(*own.transform) * Affine(*grid.transform)
+    to_own = np.linalg.solve(matrix(own), matrix(grid))
     rows = (window.row_off_px - margin_px, window.row_end_px + margin_px)
     columns = (window.col_off_px - margin_px, window.col_end_px + margin_px)
-    corners = [to_own * (column, row) for column in columns for row in rows]
+    corners = np.array([(column, row, 1.0) for column in columns for row in rows])
+    across, down, _ = to_own @ corners.T
     tiny = 1e-6  # of a pixel: what the arithmetic may lose
-    across, down = [x for x, _ in corners], [y for _, y in corners]
     return (
         slice(max(0, math.floor(min(down) + tiny)), max(0, math.ceil(max(down) - tiny))),
         slice(max(0, math.floor(min(across) + tiny)), max(0, math.ceil(max(across) - tiny))),
     )
+
+
+def matrix(grid: Grid) -> NDArray[np.float64]:
+    """From column and row of a grid to its map coordinates."""
+    return np.array([grid.transform[:3], grid.transform[3:], (0.0, 0.0, 1.0)])
 
 
 def same_place(own: Grid, grid: Grid) -> bool:

@@ -225,9 +225,9 @@ class Parser:
         """Take over all bytes of a directory, and of the values that lie elsewhere."""
         length = draft.next_at + (8 if self.big else 4) - draft.at
         self._take(draft.at, length)
-        inside = range(draft.at, draft.at + length)
         for entry in draft.tags.values():
-            if entry.size and entry.at not in inside:
+            inside = draft.at <= entry.at and entry.at + entry.size <= draft.at + length
+            if entry.size and not inside:
                 self._take(entry.at, entry.size)
 
     def _numbers(self, entry: Entry | None, expected: int) -> Numbers:

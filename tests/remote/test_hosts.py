@@ -70,7 +70,7 @@ def test_what_is_listed_may_be_opened(
         "https://data.example.org/a.tif\n",
         "https://data.example.org/\x00.tif",
         "https://data.example.org/%zz.tif",
-        "https://data.еxample.org/a.tif",  # a Cyrillic letter
+        "https://data.\u0435xample.org/a.tif",  # a Cyrillic letter
         "https://data.example.org/a.tif?X-Amz-Signature=abc",
         "https://data.example.org/a.tif#x",
         "file:///etc/passwd",
