@@ -28,24 +28,28 @@ on conflict (run_id) do update
    set state = 'wanted', worker_id = null, attempts = 0, not_before = null, note = null
 """
 
-# Only a worker that could run it fetches for it; of a run that has begun, the one that runs it.
+# Only a worker that could run it fetches for it; of a run that has begun, the one that runs it. What
+# another worker has fetched is on another host: the run waits again.
 TAKE = f"""
 with next as (
   select g.run_id from constellation.stagings g
     join constellation.run_queue q on q.run_id = g.run_id
     left join constellation.workers w on w.id = g.worker_id
-   where g.state <> 'whole' and g.run_id <> all(%(busy)s)
+   where g.run_id <> all(%(busy)s)
      and (g.not_before is null or g.not_before <= now())
-     and (q.state = 'leased' and q.worker_id = %(worker_id)s
+     and (q.state = 'leased' and q.worker_id = %(worker_id)s and g.state <> 'whole'
           or q.state = 'queued'
              and q.gpu_count <= (select count(*) from constellation.gpus
                                   where worker_id = %(worker_id)s and health = 'ok')
-             and (w.id is null or w.id = %(worker_id)s or w.stopped_at is not null
-                  or w.heartbeat_at < now() - interval '{WORKER_ALIVE_S} s'))
+             and case when w.id is null or w.id = %(worker_id)s then g.state <> 'whole'
+                      else w.stopped_at is not null
+                           or w.heartbeat_at < now() - interval '{WORKER_ALIVE_S} s' end)
    order by g.state = 'ready', q.priority desc, q.enqueued_at
    limit %(limit)s for update of g skip locked
 )
-update constellation.stagings g set worker_id = %(worker_id)s, updated_at = now()
+update constellation.stagings g
+   set worker_id = %(worker_id)s, updated_at = now(),
+       state = case when g.worker_id <> %(worker_id)s then 'wanted' else g.state end
   from next where g.run_id = next.run_id
 returning g.run_id, g.scene_id, g.attempts, g.everything
 """
@@ -54,10 +58,10 @@ returning g.run_id, g.scene_id, g.attempts, g.everything
 PROGRESS = """
 update constellation.stagings g
    set done_bytes = %(done)s, wanted_bytes = %(wanted)s, updated_at = now(),
-       attempts = case when %(came)s then 0 else attempts end,
-       note = case when not %(came)s then note end,
-       not_before = case when not %(came)s then not_before end,
-       state = case when state = 'wanted' or %(state)s = 'whole' then %(state)s else state end
+       attempts = case when %(came)s then 0 else g.attempts end,
+       note = case when not %(came)s then g.note end,
+       not_before = case when not %(came)s then g.not_before end,
+       state = case when g.state = 'wanted' or %(state)s = 'whole' then %(state)s else g.state end
   from constellation.run_queue q
  where g.run_id = %(run_id)s and g.worker_id = %(worker_id)s and q.run_id = g.run_id
    and q.state <> 'done'

@@ -4,6 +4,7 @@ A run of a remote scene is claimed only once its first pixels are on this host; 
 while it runs. What a remote host does wrong costs time here, and no device's time.
 """
 
+import logging
 import random
 import threading
 from uuid import UUID
@@ -18,6 +19,8 @@ from constellation_pipelines.worker.staging_session import Parts, Session
 AT_ONCE = 4  # runs of one worker
 POLL_S = 0.3
 FORGET_TURNS = 100
+
+log = logging.getLogger(__name__)
 
 
 class Stager:
@@ -81,6 +84,9 @@ class Stager:
             except OSError as error:
                 words = f"the staging folder cannot be written: {error.strerror}"
                 self._away(session, RemoteAway(words))
+            except Exception:
+                log.exception("staging for run %s failed", session.order.run_id)
+                self._away(session, RemoteAway("a fault of ours; the worker's log has it"))
         except ServiceUnavailable:
             return
 

@@ -184,7 +184,9 @@ class Need:
         return Progress(wanted - self.missing_bytes, wanted, came)
 
     def groups(self) -> Iterator[Numbers]:
-        """The blocks in groups of about GROUP_BYTES."""
+        """The blocks in groups of about GROUP_BYTES, after those that have to be there first."""
+        if self.first is not None:
+            yield self.first
         if len(self.blocks):
             at = np.cumsum(self.sizes) // GROUP_BYTES
             yield from np.split(self.blocks, np.flatnonzero(np.diff(at)) + 1)
