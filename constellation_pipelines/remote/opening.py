@@ -55,10 +55,14 @@ def fetch_header(ranges: Ranges, url: str, staging: Path) -> tuple[Path, Content
 
     Raises RemoteRefused or RemoteAway.
     """
-    first = patiently(lambda: ranges.first(url))
+    try:
+        first = patiently(lambda: ranges.first(url))
+        pages = Pages(ranges, url, first)
+    except RemoteRefused as error:
+        raise RemoteRefused(error.message, field="url") from error
     name = mirror.file_name_of(url)
     try:
-        layout = read_layout(Pages(ranges, url, first).read, first.version.size)
+        layout = read_layout(pages.read, first.version.size)
     except RemoteRefused as error:
         raise RemoteRefused(f"{name}: {error.message}", field="url") from error
     content = Content(url, first.version, layout.digest)
