@@ -82,8 +82,9 @@ returning attempt
 
 # Over, but Dagster was never told. A run that had a worker has no process left that could tell; one
 # that was withdrawn while it waited gets a grace, for its canceller is about to.
-UNTOLD = """
-select q.run_id, q.exit_code, q.cancel_requested or r.state = 'CANCELLING' as cancelled
+UNTOLD = f"""
+select q.run_id, q.exit_code, q.cancel_requested or r.state = 'CANCELLING' as cancelled,
+       case when q.exit_code = {stagings.NO_PIXELS} then r.error end as reason
   from constellation.runs r join constellation.run_queue q on q.run_id = r.id
  where r.state in ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
    and q.state = 'done'
@@ -203,11 +204,15 @@ def requeue(
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """A run that is over in the queue but not in Dagster. `cancelled`: its end was asked for."""
+    """A run that is over in the queue but not in Dagster. `cancelled`: its end was asked for.
+
+    `reason` is that of a run whose pixels did not come, so that it never had a process.
+    """
 
     run_id: UUID
     exit_code: int | None
     cancelled: bool
+    reason: str | None = None
 
 
 def untold(connection: Connection) -> list[Untold]:

@@ -12,7 +12,7 @@ from constellation_pipelines.store.tiles import lock_job
 # A process says this when a service it needs was away: the run goes on, and pays no attempt.
 GAVE_BACK = os.EX_TEMPFAIL
 # A process says this when pixels of its remote scene did not come: it waits for them in the queue.
-STARVED = os.EX_NOINPUT
+STARVED = stagings.NO_PIXELS
 MOST_TIMES_GIVEN_BACK = 10
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0

@@ -7,6 +7,7 @@
 A staging belongs to one worker at a time. One that has stopped or fallen silent is relieved.
 """
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
 from constellation_pipelines.store import faults
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.devices import WORKER_ALIVE_S
+
+NO_PIXELS = os.EX_NOINPUT  # the exit code of a run that ends, or comes back, for want of pixels
 
 # A run that is queued again begins anew here too: its next host may be another one.
 WANT = """
@@ -28,8 +31,8 @@ on conflict (run_id) do update
    set state = 'wanted', worker_id = null, attempts = 0, not_before = null, note = null
 """
 
-# Only a worker that could run it fetches for it; of a run that has begun, the one that runs it. What
-# another worker has fetched is on another host: the run waits again.
+# Only a worker that could run it fetches for it; of a run that has begun, the one that runs it.
+# What another worker has fetched is on another host: the run waits again.
 TAKE = f"""
 with next as (
   select g.run_id from constellation.stagings g
@@ -84,8 +87,9 @@ on conflict (run_id) do update set state = 'wanted', everything = true
 """
 
 # The dispatcher tells Dagster, as it does of every run that is over in the queue.
-END = """
-update constellation.run_queue set state = 'done', exit_code = 1, finished_at = clock_timestamp()
+END = f"""
+update constellation.run_queue
+   set state = 'done', exit_code = {NO_PIXELS}, finished_at = clock_timestamp()
  where run_id = %(run_id)s and state = 'queued'
 """
 

@@ -257,6 +257,7 @@ def test_the_run_fails_with_the_reason_when_the_host_stays_away(farm: Farm) -> N
     with farm.database.transaction() as connection:
         (untold,) = queue.untold(connection)
     assert (untold.run_id, untold.cancelled) == (run_id, False)
+    assert untold.reason == farm.error(run_id)
 
 
 @pytest.mark.parametrize(
