@@ -80,7 +80,7 @@ class Stager:
             except ServiceUnavailable:
                 return  # the database is away; the order is taken again
             except ConstellationError as error:
-                self._end(session.order, error.message)
+                self._end(session.order, session.named(error.message))
             except OSError as error:
                 words = f"the staging folder cannot be written: {error.strerror}"
                 self._away(session, RemoteAway(words))
@@ -94,13 +94,14 @@ class Stager:
         """Try again later, ever later; give the run up when nothing comes for too often."""
         limits, order = self._parts.limits, session.order
         attempts = 1 if session.came else order.attempts + 1
-        print(f"staging for run {order.run_id}: {error.message}; attempt {attempts}", flush=True)
+        message = session.named(error.message)
+        print(f"staging for run {order.run_id}: {message}; attempt {attempts}", flush=True)
         if attempts >= limits.attempts:
-            self._end(order, f"{error.message}; tried {attempts} times, the last time just now")
+            self._end(order, f"{message}; tried {attempts} times, the last time just now")
             return
         pause_s = min(limits.first_pause_s * 2.0 ** (attempts - 1), limits.longest_pause_s)
         pause_s = max(pause_s * random.uniform(0.5, 1.5), error.retry_after_s or 0.0)
-        self._put_off(order, attempts, error.message, pause_s)
+        self._put_off(order, attempts, message, pause_s)
 
     def _end(self, order: Order, reason: str) -> None:
         """Fail the run. One that has begun comes back for its pixels first, and then is failed."""

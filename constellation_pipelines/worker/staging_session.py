@@ -61,6 +61,7 @@ class Session:
         self.order = order
         self.stop = threading.Event()
         self.came = False
+        self._url: str | None = None
         self._parts = parts
         self._noted_at = 0.0
 
@@ -81,11 +82,17 @@ class Session:
         if wanted.nothing:
             self._note("whole", Progress(0, 0, came=False))
             return
+        self._url = wanted.scene.uri
         found = open_mirror(parts.ranges, wanted.scene, parts.folder)
         try:
             self._fetch(found, wanted)
         finally:
             parts.reserved.pop(self.order.run_id, None)
+
+    def named(self, message: str) -> str:
+        """An error's message, with the URL that it is about."""
+        known = self._url is None or self._url in message
+        return message if known else f"{self._url}: {message}"
 
     def _fetch(self, found: Mirror, wanted: Wanted) -> None:
         blocks = wanted.blocks(found)

@@ -422,6 +422,7 @@ def test_a_scene_that_does_not_fit_the_disk_is_refused(farm: Farm) -> None:
     with farm.stager(Limits(most_bytes=100_000)):
         eventually(lambda: farm.queued(run_id) == "done")
     assert "raise CONSTELLATION_STAGING_MB" in farm.error(run_id)
+    assert farm.error(run_id).startswith(f"{farm.scene.uri}: ")
 
 
 def test_what_nobody_needs_makes_room_and_what_somebody_needs_does_not(farm: Farm) -> None:
