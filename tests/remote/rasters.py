@@ -50,12 +50,12 @@ def write(path: Path, layout: str, *, side_px: int = 600, mask: bool = False, **
     return path
 
 
-def write_cog(path: Path, *, mask: bool = False, side_px: int = 600) -> Path:
+def write_cog(path: Path, *, mask: bool = False, side_px: int = 600, block_px: int = 128) -> Path:
     """The same as a Cloud Optimised GeoTIFF with overviews."""
     import rasterio
     from rasterio.shutil import copy
 
     plain = write(path.with_name(f"plain-{path.name}"), "tiled", side_px=side_px, mask=mask)
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        copy(plain, path, driver="COG", BLOCKSIZE="128", COMPRESS="DEFLATE")
+        copy(plain, path, driver="COG", BLOCKSIZE=str(block_px), COMPRESS="DEFLATE")
     return path
