@@ -28,8 +28,8 @@ from constellation_pipelines.remote.tiff import Numbers
 from tests.remote.range_server import RangeServer, serving
 from tests.remote.rasters import write_cog
 
-SIDE_PX = 4096
-BLOCK_PX = 512
+SIDE_PX = 3072
+BLOCK_PX = 256
 LATENCY_S = 0.05
 ROUNDS = 3
 CONNECTIONS = 8

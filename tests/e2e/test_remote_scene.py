@@ -47,7 +47,7 @@ def test_a_remote_scene_gives_the_result_of_the_file_and_holds_no_device_while_i
     assert far.json()["footprint"] == here["footprint"]
 
     # The host is away: the run waits for its pixels, says so, and no device is leased.
-    server.fault = lambda handler, _: bool(reply(handler, 503)) or True
+    server.fault = lambda handler, _: reply(handler, 503)
     job = stack.submit("far", accept_gsd_mismatch=True)
 
     def reason() -> str:

@@ -92,8 +92,8 @@ class RangeServer:
 
 def reply(
     handler: Handler, status: int, headers: dict[str, str] | None = None, body: bytes = b""
-) -> None:
-    """A whole answer, its length declared unless told otherwise."""
+) -> bool:
+    """A whole answer, its length declared unless told otherwise; True, for a fault to return."""
     handler.send_response(status)
     told = {"Content-Length": str(len(body)), **(headers or {})}
     for name, value in told.items():
@@ -101,6 +101,7 @@ def reply(
     handler.end_headers()
     with suppress(OSError):
         handler.wfile.write(body)
+    return True
 
 
 def hang_up(handler: Handler) -> None:

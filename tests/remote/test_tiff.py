@@ -20,7 +20,8 @@ def layout_of(data: bytes) -> Layout:
 
 def tables_of(path: Path) -> tuple[list[int], list[int]]:
     """Offsets and sizes of the first band's blocks as GDAL has them, row-major."""
-    offsets, counts = [], []
+    offsets: list[int] = []
+    counts: list[int] = []
     with rasterio.open(path) as raster:
         height, width = raster.block_shapes[0]
         for row in range(-(-raster.height // height)):
