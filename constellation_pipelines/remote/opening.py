@@ -15,6 +15,7 @@ from constellation_pipelines.remote.tiff import read_layout
 
 PAGE_BYTES = FIRST_BYTES
 TRIES = 4
+HEADER_TRIES = 2  # somebody may be waiting for it
 FIRST_PAUSE_S = 0.25
 PATIENT_S = 5.0  # a host that asks for more than this is left alone, and the caller told so
 
@@ -40,7 +41,8 @@ class Pages:
             start = missing[0] * PAGE_BYTES
             end = min((missing[-1] + 1) * PAGE_BYTES, self._version.size)
             data = patiently(
-                lambda: self._ranges.read(self._url, start, end - start, self._version)
+                lambda: self._ranges.read(self._url, start, end - start, self._version),
+                tries=HEADER_TRIES,
             )
             for page in range(missing[0], missing[-1] + 1):
                 at = page * PAGE_BYTES - start
@@ -56,7 +58,7 @@ def fetch_header(ranges: Ranges, url: str, staging: Path) -> tuple[Path, Content
     Raises RemoteRefused or RemoteAway.
     """
     try:
-        first = patiently(lambda: ranges.first(url))
+        first = patiently(lambda: ranges.first(url), tries=HEADER_TRIES)
         pages = Pages(ranges, url, first)
     except RemoteRefused as error:
         raise RemoteRefused(error.message, field="url") from error

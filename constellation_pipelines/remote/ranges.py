@@ -35,7 +35,7 @@ class Patience:
     """How long a host may take. Below `least_bytes_s`, after `grace_s`, it is taken for dead."""
 
     connect_s: float = 10.0
-    read_s: float = 20.0
+    read_s: float = 10.0
     grace_s: float = 30.0
     least_bytes_s: float = 16_384.0
 

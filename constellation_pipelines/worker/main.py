@@ -40,10 +40,12 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises ServiceUnavailable without a database or devices, Conflict where the host has a worker.
+    Raises ServiceUnavailable without a database or devices, Conflict where the host has a worker,
+    InvalidInput for a list of remote hosts that makes no sense.
     """
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
+    allowed_by(settings)  # a list of hosts that makes no sense is told before anything starts
     door = open_door(
         settings.host_name, settings.simulate_gpus, SimulationFile(settings.simulation_file)
     )
@@ -104,12 +106,12 @@ def serve(
 
     zygotes = Zygotes(lambda stamp: start_zygote(settings.definitions, stamp), now)
     supervisor = Supervisor(database, worker_id, engines, zygotes)
-    try:
-        with stager_of(settings, database, worker_id):
+    with stager_of(settings, database, worker_id):  # its end may take seconds, the runs' must not
+        try:
             supervisor.serve(stop)
-    finally:
-        zygotes.stop()  # their children end with them
-        supervisor.hand_back()
+        finally:
+            zygotes.stop()  # their children end with them
+            supervisor.hand_back()
 
 
 @contextmanager

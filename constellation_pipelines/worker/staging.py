@@ -19,6 +19,7 @@ from constellation_pipelines.worker.staging_session import Parts, Session
 AT_ONCE = 4  # runs of one worker
 POLL_S = 0.3
 FORGET_TURNS = 100
+LEAVE_S = 12.0
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class Stager:
         for session, _thread in at_work:
             session.stop.set()
         for _session, thread in at_work:
-            thread.join()
+            thread.join(LEAVE_S)  # a silent host ends the wait by itself; what was fetched stays
 
     def _serve(self) -> None:
         turn = 0

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from api.main import create_app
+from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.settings import Settings
 from tests.api.service import Service, listening
 from tests.api.test_jobs import problem_of
@@ -139,3 +140,9 @@ def test_a_scene_is_in_one_place(service: Service) -> None:
     for body in ({}, {"path": "a.tif", "url": "https://a.example/a.tif"}):
         found = problem_of(service.http.post("/scenes", json=body), 422)
         assert "either path or url" in found["detail"]
+
+
+def test_a_list_of_hosts_that_makes_no_sense_is_told_at_the_start(module_database_url: str) -> None:
+    settings = Settings(database_url=module_database_url, remote_hosts=("https://a b/",))
+    with pytest.raises(InvalidInput, match="CONSTELLATION_REMOTE_HOSTS: 'https://a b/' is neither"):
+        create_app(settings)
