@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from constellation_pipelines.cli import run
+from constellation_pipelines.commands.scenes import rasters
 from constellation_pipelines.domain.ids import new_id
 from tests.api.service import MODEL, Service, save_model, serving, square, write_raster
 from tests.conftest import PostgresServer, scratch_database
