@@ -1,12 +1,15 @@
 """Routes of scenes."""
 
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
 from api.deps import DatabasePart, SettingsPart
 from api.schemas.base import NO_CONTROLS
-from api.schemas.scene import SceneDetail, ScenePage, SceneReply, SceneRequest
+from api.schemas.scene import QualityRequest, SceneDetail, ScenePage, SceneReply, SceneRequest
+from constellation_pipelines.domain.errors import SceneRefused
+from constellation_pipelines.domain.quality import QualityMask
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
@@ -14,7 +17,7 @@ from constellation_pipelines.remote.hosts import allowed_by
 from constellation_pipelines.remote.ranges import Ranges
 from constellation_pipelines.remote.scenes import Description, describe_remote
 from constellation_pipelines.settings import Settings
-from constellation_pipelines.store import scenes
+from constellation_pipelines.store import audit, scenes
 
 router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
 
@@ -42,6 +45,7 @@ def add_scene(
     described = describe(request, settings)
     with database.transaction() as connection:
         scene = scenes.add(connection, described)
+        audit.record(connection, "scene.registered", scene.key)
     response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)
@@ -49,14 +53,30 @@ def add_scene(
 
 def describe(request: SceneRequest, settings: Settings) -> Scene:
     """The scene at the request's path or URL."""
-    told = Description(request.bands, request.scale, request.offset, request.key)
+    roots = settings.allowed_scene_roots
+    mask = None if request.quality is None else quality_mask(request.quality, roots)
+    told = Description(request.bands, request.scale, request.offset, request.key, mask)
     if request.url is not None:
         with Ranges(allowed_by(settings), connections=2) as ranges:
             return describe_remote(ranges, request.url, settings.staging_dir, told)
-    path = resolve_scene_path(str(request.path), settings.allowed_scene_roots)
+    path = resolve_scene_path(str(request.path), roots)
     return describe_scene(
-        path, bands=told.bands, scale=told.scale, offset=told.offset, key=told.key
+        path,
+        bands=told.bands,
+        scale=told.scale,
+        offset=told.offset,
+        key=told.key,
+        quality=told.quality,
     )
+
+
+def quality_mask(request: QualityRequest, roots: tuple[FilePath, ...]) -> QualityMask:
+    """The mask asked for; its file comes from the same folders as scenes do."""
+    try:
+        path = resolve_scene_path(request.path, roots)
+    except SceneRefused as error:
+        raise SceneRefused(f"its quality mask: {error.message}", field="quality.path") from error
+    return QualityMask(request.kind, str(path), request.index)
 
 
 @router.get("", summary="List scenes")

@@ -9,7 +9,7 @@ import numpy
 import rasterio
 import torch
 
-from constellation_pipelines.inference.network import load_module
+from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.package import load_package
 
 

@@ -4,77 +4,38 @@ The card comes with the model, so nothing in it is trusted: each value is checke
 before anything is done with it, and the refusal names the field.
 """
 
-import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
-from constellation_pipelines.domain.errors import ModelRefused
-from constellation_pipelines.domain.model import ModelBand, ModelCard, ModelClass, Task
+from constellation_pipelines.domain.card_input import read_bands, read_scaling
+from constellation_pipelines.domain.field import Field
+from constellation_pipelines.domain.model import (
+    GsdPolicy,
+    InputUnit,
+    ModelCard,
+    ModelClass,
+    Task,
+    Vectors,
+    WeightsFormat,
+)
 
-TASKS = (Task.SCENE_CLASSIFICATION.value,)
 NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 VERSION = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,30}[0-9A-Za-z])?")
 FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
 WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_. /-]{0,63}")
+ARCHITECTURE = re.compile(r"(timm:)?[0-9A-Za-z][0-9A-Za-z_.-]{0,99}")
+UNIT = re.compile(r"[0-9A-Za-z%°µ][0-9A-Za-z%°µ²³ */^.-]{0,31}")
 COLOUR = re.compile(r"[0-9A-Fa-f]{6}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MULTIHASH_SHA256 = "1220"  # how the STAC file extension writes that a checksum is a sha256
 LARGEST_CHIP_PX = 4096
-WEIGHTS_SUFFIX = ".safetensors"
+LONGEST_EMBEDDING = 4096
+CLASSIFIES = (Task.SCENE_CLASSIFICATION, Task.SEGMENTATION)
+FORMATS = {f".{kind.value}": kind for kind in WeightsFormat}
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A value of the document and where it stands, such as `properties.mlm:input[0].bands`."""
-
-    value: Any
-    at: str
-
-    def refused(self, reason: str) -> ModelRefused:
-        """An error that points here."""
-        return ModelRefused(f"{self.at or 'the card'} {reason}", field=self.at)
-
-    def __getitem__(self, key: str) -> "Field":
-        if not isinstance(self.value, dict):
-            raise self.refused("must be an object")
-        at = f"{self.at}.{key}" if self.at else key
-        if key not in self.value:
-            raise Field(None, at).refused("is missing")
-        return Field(self.value[key], at)
-
-    def items(self, least: int, most: int) -> list["Field"]:
-        """The members of a list of `least` to `most` of them."""
-        if not isinstance(self.value, list) or not least <= len(self.value) <= most:
-            raise self.refused(f"must be a list of {least} to {most} values")
-        return [Field(member, f"{self.at}[{i}]") for i, member in enumerate(self.value)]
-
-    def text(self, pattern: re.Pattern[str]) -> str:
-        """A string of this form."""
-        if not isinstance(self.value, str) or not pattern.fullmatch(self.value):
-            raise self.refused(f"must be a text of the form {pattern.pattern}")
-        return self.value
-
-    def integer(self, low: int, high: int) -> int:
-        """A whole number within [low, high]."""
-        whole = isinstance(self.value, int) and not isinstance(self.value, bool)
-        if not whole or not low <= self.value <= high:
-            raise self.refused(f"must be a whole number from {low} to {high}")
-        return int(self.value)
-
-    def number(self, low: float, high: float) -> float:
-        """A finite number within [low, high]."""
-        numeric = isinstance(self.value, int | float) and not isinstance(self.value, bool)
-        if not numeric or not math.isfinite(self.value) or not low <= self.value <= high:
-            raise self.refused(f"must be a number from {low:g} to {high:g}")
-        return float(self.value)
-
-    def one_of(self, choices: tuple[str, ...]) -> str:
-        """One of these strings."""
-        if not isinstance(self.value, str) or self.value not in choices:
-            raise self.refused(f"must be one of: {', '.join(choices)}")
-        return self.value
+Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def parse_card(document: object) -> ModelCard:
@@ -83,56 +44,75 @@ def parse_card(document: object) -> ModelCard:
     if item["type"].value != "Feature":
         raise item["type"].refused("must be 'Feature': a card is a STAC Item")
     properties = item["properties"]
-    tasks = [task.one_of(TASKS) for task in properties["mlm:tasks"].items(1, 1)]
+    task = _task(properties)
     inputs = properties["mlm:input"].items(1, 1)[0]
-    outputs = properties["mlm:output"].items(1, 1)[0]
-    bands = _unique(inputs["bands"], 1, 64, lambda band: band.text(WORD))
-    mean, std = _standardisation(inputs["value_scaling"], len(bands))
+    output = properties["mlm:output"].items(1, 1)[0]
+    unit = _choice(properties, "constellation:input_unit", InputUnit, InputUnit.DISPLAY)
+    bands = read_bands(inputs["bands"], properties.get("bands"))
+    mean, std = read_scaling(inputs.get("value_scaling"), len(bands), unit)
     chip_px = properties["constellation:chip_px"].integer(8, LARGEST_CHIP_PX)
     _check_shape(inputs["input"]["shape"], [-1, len(bands), chip_px, chip_px])
-    classes = _classes(outputs["classification:classes"])
-    _check_shape(outputs["result"]["shape"], [-1, len(classes)])
+    classes = _classes(output["classification:classes"]) if task in CLASSIFIES else ()
+    channels = _channels(output["result"]["shape"], task, classes, chip_px)
     gsd_min_m = properties["constellation:gsd_min_m"].number(0.001, 1e6)
+    gsd_max_m = properties["constellation:gsd_max_m"].number(gsd_min_m, 1e6)
     weights = item["assets"]["weights"]
+    weights_file, weights_format = _weights_file(weights["href"])
+    architecture, options = _architecture(properties, weights_format)
+    gsd_policy, gsd_m = _gsd(properties, gsd_min_m, gsd_max_m)
     return ModelCard(
         name=properties["mlm:name"].text(NAME),
         version=properties["version"].text(VERSION),
-        architecture=properties["mlm:architecture"].text(WORD),
-        architecture_options=_options(properties["constellation:architecture_options"]),
-        task=Task(tasks[0]),
-        bands=tuple(ModelBand(name, common_name=name) for name in bands),
+        architecture=architecture,
+        architecture_options=options,
+        task=task,
+        bands=bands,
         mean=mean,
         std=std,
-        reflectance_white=properties["constellation:reflectance_white"].number(0.001, 10),
+        reflectance_white=_reflectance_white(properties, unit),
         chip_px=chip_px,
-        halo_px=_halo(properties["constellation:halo_px"]),
+        halo_px=_halo(properties["constellation:halo_px"], task, chip_px),
         gsd_min_m=gsd_min_m,
-        gsd_max_m=properties["constellation:gsd_max_m"].number(gsd_min_m, 1e6),
+        gsd_max_m=gsd_max_m,
         classes=classes,
-        channels=len(classes),
-        weights_file=_weights_file(weights["href"]),
+        channels=channels,
+        weights_file=weights_file,
         weights_sha256=_sha256(weights["file:checksum"]),
+        weights_format=weights_format,
+        input_unit=unit,
+        unit=_unit(properties, task),
+        gsd_policy=gsd_policy,
+        gsd_m=gsd_m,
+        scores=_scores(properties, task),
+        vectors=_vectors(properties, task, classes),
     )
 
 
-def _unique(field: Field, least: int, most: int, read: Callable[[Field], str]) -> tuple[str, ...]:
-    values = tuple(read(member) for member in field.items(least, most))
-    if len(set(values)) < len(values):
-        raise field.refused("has a value twice")
-    return values
+def _task(properties: Field) -> Task:
+    (task,) = properties["mlm:tasks"].items(1, 1)
+    return Task(task.one_of(tuple(Task)))
 
 
-def _standardisation(field: Field, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    scalings = field.items(bands, bands)
-    for scaling in scalings:
-        scaling["type"].one_of(("z-score",))
-    mean = tuple(scaling["mean"].number(0, 1) for scaling in scalings)
-    return mean, tuple(scaling["stddev"].number(1e-6, 1) for scaling in scalings)
+def _choice(properties: Field, name: str, kind: type[Choice], default: Choice) -> Choice:
+    field = properties.get(name)
+    return default if field is None else kind(field.one_of(tuple(kind)))
 
 
 def _check_shape(field: Field, expected: list[int]) -> None:
     if field.value != expected:
         raise field.refused(f"must be {expected}, as the card's bands, chips and classes say")
+
+
+def _channels(field: Field, task: Task, classes: tuple[ModelClass, ...], chip_px: int) -> int:
+    """The numbers per output; the shape must be the one that the task, classes and chips give."""
+    if task is Task.EMBEDDING:
+        batch, length = field.items(2, 2)
+        batch.integer(-1, -1)
+        return length.integer(1, LONGEST_EMBEDDING)
+    channels = len(classes) if task in CLASSIFIES else 1
+    dense = task is not Task.SCENE_CLASSIFICATION
+    _check_shape(field, [-1, channels, *([chip_px, chip_px] if dense else [])])
+    return channels
 
 
 def _classes(field: Field) -> tuple[ModelClass, ...]:
@@ -151,6 +131,14 @@ def _classes(field: Field) -> tuple[ModelClass, ...]:
     return classes
 
 
+def _architecture(properties: Field, kind: WeightsFormat) -> tuple[str | None, dict[str, Any]]:
+    """Name and options. A graph needs none, so what a card says of its own is for people only."""
+    if kind is not WeightsFormat.SAFETENSORS:
+        return None, {}
+    name = properties["mlm:architecture"].text(ARCHITECTURE)
+    return name, _options(properties["constellation:architecture_options"])
+
+
 def _options(field: Field) -> dict[str, Any]:
     """Numbers and short texts by name; what they mean is the architecture's business."""
     if not isinstance(field.value, dict) or len(field.value) > 32:
@@ -164,20 +152,81 @@ def _options(field: Field) -> dict[str, Any]:
     return dict(field.value)
 
 
-def _halo(field: Field) -> int:
-    if field.integer(0, LARGEST_CHIP_PX) != 0:
-        raise field.refused("must be 0: a network that names whole chips has no border to drop")
-    return 0
+def _halo(field: Field, task: Task, chip_px: int) -> int:
+    if task in (Task.SCENE_CLASSIFICATION, Task.EMBEDDING):
+        if field.integer(0, LARGEST_CHIP_PX) != 0:
+            raise field.refused("must be 0: an answer for a whole chip has no border to drop")
+        return 0
+    return field.integer(0, (chip_px - 1) // 2)  # something of a chip must be left
 
 
-def _weights_file(field: Field) -> str:
-    """A file beside the card: no folder, no link, and a format that holds numbers only."""
+def _gsd(properties: Field, low_m: float, high_m: float) -> tuple[GsdPolicy, float | None]:
+    """What becomes of other pixel sizes, and the size to resample to."""
+    policy = _choice(properties, "constellation:gsd_policy", GsdPolicy, GsdPolicy.REFUSE)
+    needed = policy is GsdPolicy.RESAMPLE
+    own = properties["constellation:gsd_m"] if needed else properties.get("constellation:gsd_m")
+    return policy, None if own is None else own.number(low_m, high_m)
+
+
+def _reflectance_white(properties: Field, unit: InputUnit) -> float:
+    """What becomes 1 of a reflectance; of no meaning where the input is not 0..1."""
+    name = "constellation:reflectance_white"
+    field = properties[name] if unit is InputUnit.DISPLAY else properties.get(name)
+    return 1.0 if field is None else field.number(0.001, 10)
+
+
+def _only_for(
+    properties: Field, name: str, task: Task, tasks: tuple[Task, ...], why: str
+) -> Field | None:
+    """A member that only these tasks may have."""
+    field = properties.get(name)
+    if field is not None and task not in tasks:
+        raise field.refused(f"is not for {task.value}: {why}")
+    return field
+
+
+def _unit(properties: Field, task: Task) -> str | None:
+    why = "only a regression's numbers have a unit"
+    field = _only_for(properties, "constellation:unit", task, (Task.REGRESSION,), why)
+    return None if field is None else field.text(UNIT)
+
+
+def _scores(properties: Field, task: Task) -> bool:
+    why = "only classes have a probability"
+    field = _only_for(properties, "constellation:scores", task, CLASSIFIES, why)
+    return False if field is None else field.boolean()
+
+
+def _vectors(properties: Field, task: Task, classes: tuple[ModelClass, ...]) -> Vectors | None:
+    why = "polygons are made of classes"
+    field = _only_for(properties, "constellation:vectors", task, CLASSIFIES, why)
+    if field is None:
+        return None
+    known = {found.value for found in classes}
+    values = _unique(field["values"], 1, 255, lambda member: member.integer(0, 254))
+    if not known.issuperset(values):
+        raise field["values"].refused("must be values of the card's classes")
+    area = field.get("min_area_m2")
+    return Vectors(values, 0.0 if area is None else area.number(0, 1e12))
+
+
+def _unique(field: Field, least: int, most: int, read: Callable[[Field], int]) -> tuple[int, ...]:
+    values = tuple(read(member) for member in field.items(least, most))
+    if len(set(values)) < len(values):
+        raise field.refused("has a value twice")
+    return values
+
+
+def _weights_file(field: Field) -> tuple[str, WeightsFormat]:
+    """A file beside the card: no folder, no link, in a format that carries no code."""
     name = field.text(FILE)
-    if not name.endswith(WEIGHTS_SUFFIX):
-        raise field.refused(
-            f"must name a {WEIGHTS_SUFFIX} file; formats that can carry code are never loaded"
-        )
-    return name
+    for suffix, kind in FORMATS.items():
+        if name.endswith(suffix):
+            return name, kind
+    raise field.refused(
+        f"must name a file that ends in {', '.join(FORMATS)}; formats that can carry code are "
+        "never loaded"
+    )
 
 
 def _sha256(field: Field) -> str:

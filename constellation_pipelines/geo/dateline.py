@@ -1,6 +1,7 @@
 """Rings and polygons in lon/lat that cross 180 degrees, go round a pole or the globe."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -9,23 +10,35 @@ from shapely import MultiPolygon, Polygon
 from shapely.affinity import translate
 
 TURN_DEG = 360.0
+# Where what goes round the globe is cut, at longitudes nobody asks about, and how far apart.
+SEAMS_DEG = (-93.37, -3.37, 86.63)
+GAP_DEG = 1e-9
+LONGEST_EDGE_DEG = 60.0
 
 
 def continuous(lon_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Longitudes along rings (last axis) without jumps: each step is the short way round."""
-    return np.unwrap(lon_deg, period=TURN_DEG, axis=-1)
+    """Longitudes along rings (last axis) without jumps: each step is the short way round.
+
+    Whole turns are added and nothing else, so that a ring that closed still does, to the last bit.
+    """
+    turns = np.rint(np.diff(lon_deg, axis=-1, prepend=lon_deg[..., :1]) / TURN_DEG)
+    return np.asarray(lon_deg - TURN_DEG * np.cumsum(turns, axis=-1))
 
 
-def split_ring(lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64]) -> list[Polygon]:
+def split_ring(
+    lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64], pole_deg: float | None = None
+) -> list[Polygon]:
     """Polygons in -180..180 of a closed ring of continuous longitudes.
 
-    A ring that goes once round the globe encloses the pole of its own hemisphere.
+    A ring that goes once round the globe encloses the pole at the latitude `pole_deg`, or where
+    that is not given the one of its own hemisphere.
     """
     turn_deg = lon_deg[-1] - lon_deg[0]
     if abs(turn_deg) < TURN_DEG / 2:
         return split_at_180(Polygon(np.column_stack([lon_deg, lat_deg])))
     # Twice round, then cut to one whole globe: the cap has no seam but the one at 180.
-    pole_deg = math.copysign(90.0, float(lat_deg.mean()))
+    if pole_deg is None:
+        pole_deg = math.copysign(90.0, float(lat_deg.mean()))
     lon_deg = np.concatenate([lon_deg, lon_deg[1:] + turn_deg])
     lat_deg = np.concatenate([lat_deg, lat_deg[1:], [pole_deg, pole_deg]])
     lon_deg = np.concatenate([lon_deg, [lon_deg[-1], lon_deg[0]]])
@@ -59,6 +72,27 @@ def slices(polygon: Polygon) -> list[Polygon]:
     return [part for edge in edges for part in _cut(polygon, edge, edge + TURN_DEG / 4)]
 
 
+def unmistakable(parts: list[Polygon]) -> list[Polygon]:
+    """The polygons, the wide ones in quarters of the globe.
+
+    PostGIS takes the smaller side of a ring on the sphere for its inside. A cap round a pole that
+    stays in its hemisphere is that side; what else is wider than half the globe may not be. As a
+    valid multipolygon has no two parts with a common edge, a tenth of a millimetre is between them.
+    An edge from pole to pole, of which it does not know the way, gets points between.
+    """
+    edges = (-TURN_DEG / 2, *SEAMS_DEG, TURN_DEG / 2)
+    found = []
+    for part in parts:
+        west, south, east, north = part.bounds
+        cap = (south == -90 and north < 0) or (north == 90 and south > 0)
+        if east - west <= TURN_DEG / 2 or cap:
+            found.append(part)
+            continue
+        for left, right in pairwise(edges):
+            found += _cut(part, left, right if right == edges[-1] else right - GAP_DEG)
+    return [shapely.segmentize(part, LONGEST_EDGE_DEG) for part in found]
+
+
 def polygons_of(geometry: shapely.Geometry) -> list[Polygon]:
     """The polygons of a geometry with an area; points and lines are left out."""
     parts = shapely.get_parts(geometry, return_index=False)
@@ -77,7 +111,7 @@ def bounds(footprint: MultiPolygon) -> tuple[float, float, float, float]:
     if west > -180 or east < 180:
         return west, south, east, north
     reach = -180.0
-    widest, gap = 0.0, (west, east)
+    widest, gap = 2 * GAP_DEG, (west, east)
     for part_west, part_east in spans:
         if part_west - reach > widest:
             widest, gap = part_west - reach, (part_west, reach)

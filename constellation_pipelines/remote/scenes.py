@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from constellation_pipelines.domain.quality import QualityMask
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.remote import mirror
@@ -24,6 +25,7 @@ class Description:
     scale: float | None = None
     offset: float | None = None
     key: str | None = None
+    quality: QualityMask | None = None
 
 
 def describe_remote(ranges: Ranges, url: str, staging: Path, told: Description) -> Scene:
@@ -41,6 +43,7 @@ def describe_remote(ranges: Ranges, url: str, staging: Path, told: Description) 
             scale=told.scale,
             offset=told.offset,
             key=told.key,
+            quality=told.quality,
             content_digest=content.digest,
         )
         scene = with_source(moved(found, str(path), url), content)

@@ -94,7 +94,7 @@ update constellation.run_queue
 """
 
 REQUEST = """
-select j.params ->> 'model' as model, j.params
+select j.params ->> 'model' as model, j.params, r.account
   from constellation.runs r join constellation.jobs j on j.id = r.job_id
  where r.id = %(run_id)s
 """
@@ -130,6 +130,7 @@ class StagedRun:
 
     model: str | None
     params: dict[str, Any]
+    account: str = ""
 
 
 def want(connection: Connection, run_id: UUID, scene_key: str | None = None) -> None:
@@ -148,7 +149,7 @@ def take(
 def request_of(connection: Connection, run_id: UUID) -> StagedRun:
     """What the run asks for."""
     row = connection.execute(REQUEST, {"run_id": run_id}).fetchone()
-    return StagedRun(row["model"], row["params"]) if row else StagedRun(None, {})
+    return StagedRun(**row) if row else StagedRun(None, {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,11 @@ class Engines:
         door: DeviceDoor | None = None,
         simulation: Path | None = None,
         patience: Patience | None = None,
+        models_mb: int | None = None,
     ) -> None:
-        """`door` tells of device faults; `simulation` is the file of simulated devices."""
+        """`door` tells of device faults; `simulation` is the file of simulated devices. `models_mb`
+        is the room for weights on each device, None for the engine's own choice.
+        """
         self._engines = {
             device.uuid: engine_of(device, folder / f"{device.index}.sock") for device in devices
         }
@@ -101,11 +104,17 @@ class Engines:
         self._door = door
         self._simulation = simulation
         self._patience = patience or Patience()
+        self._models_mb = models_mb
 
     @property
     def sockets(self) -> dict[str, str]:
         """Socket path by device uuid."""
         return {uuid: str(engine.socket) for uuid, engine in self._engines.items()}
+
+    def pid_of(self, uuid: str) -> int | None:
+        """The process of a device's engine, None while there is none."""
+        child = self._engines[uuid].child
+        return None if child is None else child.pid
 
     def set_aside(self, uuid: str) -> None:
         """Keep a device in quarantine that was in it before this worker began."""
@@ -256,6 +265,8 @@ class Engines:
             command.append("--simulated")
             if self._simulation is not None:
                 command += ["--simulation", str(self._simulation)]
+        if self._models_mb is not None:
+            command += ["--models-mb", str(self._models_mb)]
         if self._preload:
             command += ["--preload", *self._preload]
         # Not TERM: an engine that hangs would stay on the device of a worker that is gone.

@@ -1,12 +1,11 @@
 """Which tiles of a remote scene a run will read, in the order in which it will."""
 
 from dataclasses import dataclass
-from typing import Any
+from uuid import UUID
 
 import numpy as np
 
 from constellation_pipelines.domain.fit import fit, treatment
-from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Grid, Scene
 from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
@@ -55,27 +54,23 @@ def wanted_of(connection: Connection, order: stagings.Order) -> Wanted:
     every = tile_windows(fitted.grid, model.card.tile_unit_px)
     touched = windows_touching(fitted.grid, every, request.params.get("aoi"))
     how = treatment(fitted, request.params.get("max_cloud_fraction"))
-    missing, done = parted(connection, order, scene, model, touched, how, request.params)
+    digest_of = {
+        window: tile_digest(scene.digest, model.digest, window, request.account, how)
+        for window in sorted(touched)
+    }
+    reuse = bool(request.params.get("reuse", True))
+    missing, done = parted(connection, order.run_id, digest_of, reuse=reuse)
     windows = (*missing, *done) if order.everything else tuple(missing)
     return Wanted(scene, windows, fitted.grid, model.card.halo_px)
 
 
 def parted(
-    connection: Connection,
-    order: stagings.Order,
-    scene: Scene,
-    model: Model,
-    windows: list[Window],
-    how: tuple[object, ...],
-    params: dict[str, Any],
+    connection: Connection, run_id: UUID, digest_of: dict[Window, str], *, reuse: bool
 ) -> tuple[list[Window], list[Window]]:
     """Windows without a result that this run builds on, and those with one."""
-    digest_of = {w: tile_digest(scene.digest, model.digest, w, how) for w in windows}
-    writers = tiles.valid(connection, list(digest_of.values()), order.run_id)
-    reuse = params.get("reuse", True)
-    done = {digest for digest, writer in writers.items() if reuse or writer == order.run_id}
-    ordered = sorted(windows)
+    writers = tiles.valid(connection, list(digest_of.values()), run_id)
+    done = {digest for digest, writer in writers.items() if reuse or writer == run_id}
     return (
-        [window for window in ordered if digest_of[window] not in done],
-        [window for window in ordered if digest_of[window] in done],
+        [window for window, digest in digest_of.items() if digest not in done],
+        [window for window, digest in digest_of.items() if digest in done],
     )

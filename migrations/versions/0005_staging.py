@@ -7,9 +7,18 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import TIMESTAMP, UUID
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 SCHEMA = "constellation"
+
+# How far the pixels of a run are is whoever's the run is.
+TENANCY = f"""
+grant select on {SCHEMA}.stagings to constellation_api, constellation_api_all;
+alter table {SCHEMA}.stagings enable row level security;
+create policy own on {SCHEMA}.stagings to constellation_api
+  using (exists (select 1 from {SCHEMA}.run_queue q where q.run_id = stagings.run_id));
+create policy every on {SCHEMA}.stagings to constellation_api_all using (true);
+"""
 
 
 def upgrade() -> None:
@@ -45,6 +54,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state = 'wanted' or worker_id is not null", name="stagings_on_a_host"),
         schema=SCHEMA,
     )
+    op.execute(TENANCY)
 
 
 def counted(name: str, kind: type[sa.Integer]) -> sa.Column[int]:

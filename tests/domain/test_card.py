@@ -76,7 +76,7 @@ LIES: list[tuple[str, Any]] = [
     ("properties.mlm:input[0].bands", ["red", "red", "blue"]),
     ("properties.mlm:input[0].bands", [1, 2, 3]),
     ("properties.mlm:input[0].value_scaling", []),
-    ("properties.mlm:input[0].value_scaling[0].type", "min-max"),
+    ("properties.mlm:input[0].value_scaling[0].type", "processing"),
     ("properties.mlm:input[0].value_scaling[1].mean", NAN),
     ("properties.mlm:input[0].value_scaling[1].mean", 127),
     ("properties.mlm:input[0].value_scaling[1].stddev", 0),

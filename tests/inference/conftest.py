@@ -17,7 +17,8 @@ from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Band, Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.client import EngineClient
-from constellation_pipelines.inference.network import Network, load_module
+from constellation_pipelines.inference.loading import load_module
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.package import load_package
 from constellation_pipelines.inference.protocol import PredictOrder
 

@@ -15,7 +15,8 @@ from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Band
 from constellation_pipelines.inference import eurosat
 from constellation_pipelines.inference.eurosat_package import train_package
-from constellation_pipelines.inference.network import Network, load_module
+from constellation_pipelines.inference.loading import load_module
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.package import load_package
 from constellation_pipelines.inference.train import Trained, TrainingPlan

@@ -14,7 +14,9 @@ from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Band
 from constellation_pipelines.inference import eurosat
-from constellation_pipelines.inference.network import Network, fold_batch_norms, load_module
+from constellation_pipelines.inference.folding import fold_batch_norms
+from constellation_pipelines.inference.loading import load_module
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
 from tests.inference.conftest import PACKAGE
 

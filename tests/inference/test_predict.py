@@ -16,7 +16,8 @@ from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.inference.network import Network, load_module
+from constellation_pipelines.inference.loading import load_module
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.predict import Cancelled, predict
 from constellation_pipelines.inference.protocol import PredictOrder
 from tests.inference.conftest import PACKAGE, OrderFactory

@@ -15,6 +15,7 @@ import { useJob } from "@/lib/queries/jobs";
 import { ClassCard } from "./class-card";
 import { JobFacts } from "./job-facts";
 import { JobHeader } from "./job-header";
+import { LogCard } from "./log-card";
 import { newestRuns } from "./newest-runs";
 import { RunsCard } from "./runs-card";
 import { TilesCard } from "./tiles-card";
@@ -43,6 +44,13 @@ export function JobView({ id }: { id: string }) {
   );
 }
 
+const WITHOUT_CLASSES = ["regression", "similarity-search"];
+
+/** A run says what its model does once it has ended; until then there may be classes. */
+function findsClasses(job: JobDetail): boolean {
+  return !job.runs.some((run) => WITHOUT_CLASSES.includes(metricsOf(run.metrics).task ?? ""));
+}
+
 function Found({ job }: { job: JobDetail }) {
   const mismatched = newestRuns(job.runs).filter((run) => metricsOf(run.metrics).gsdMismatch);
   const keys = mismatched.map((run) => run.scene_key).join(", ");
@@ -64,9 +72,10 @@ function Found({ job }: { job: JobDetail }) {
         <Stack gap={20}>
           <TilesCard job={job} />
           <RunsCard job={job} />
+          <LogCard jobId={job.id} />
         </Stack>
         <Stack gap={20}>
-          <ClassCard job={job} />
+          {findsClasses(job) && <ClassCard job={job} />}
           <JobFacts job={job} />
         </Stack>
       </Columns>
