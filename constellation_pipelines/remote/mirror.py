@@ -7,8 +7,9 @@
 
 Everything downstream opens it as an ordinary GeoTIFF. In its table of offsets a block that is not
 there yet points beyond any file, so that reading it is an error and never silently zeros. Order of
-writing: data, then the journal, then the table; each is on disk before the next, so that a stop at
-any moment loses at most what was on its way.
+writing: data, on disk before anything points to it; the table; the journal, which readers believe.
+A stop at any moment loses at most what was on its way; a table that the disk lost is mended from
+the journal.
 """
 
 import hashlib
@@ -90,8 +91,8 @@ class Mirror:
                 first = max(first, start)
                 write_all(handle, data[first - start : last - start], first)
             os.fdatasync(handle)
+            self._patch(handle, blocks)  # before the journal: who believes it finds the table so
             self._note(blocks)
-            self._patch(handle, blocks)
         finally:
             os.close(handle)
 
@@ -117,8 +118,8 @@ class Mirror:
         blocks = np.flatnonzero(self.staged() | empty)
         handle = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            self._note(blocks[~self.staged()[blocks]])
             self._patch(handle, blocks)
+            self._note(blocks[~self.staged()[blocks]])
         finally:
             os.close(handle)
 

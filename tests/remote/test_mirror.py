@@ -189,7 +189,24 @@ def test_half_a_mirror_is_replaced(far: Far) -> None:
     assert not made.staged().any()
 
 
-def test_a_stop_after_the_journal_and_before_the_table_is_repaired(far: Far) -> None:
+def test_whoever_believes_the_journal_finds_the_block(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is written last: a reader in between sees nothing staged."""
+    seen: list[bool] = []
+    note = Mirror._note
+
+    def look(self: Mirror, blocks: Any) -> None:
+        assert not self.staged()[list(blocks)].any()
+        seen.append(far.same(far.windows[0]))
+        note(self, blocks)
+
+    monkeypatch.setattr(Mirror, "_note", look)
+    far.fetch(far.windows[0])
+    assert seen == [True]
+
+
+def test_a_table_that_the_disk_lost_is_mended_from_the_journal(far: Far) -> None:
     far.fetch(far.windows[0])
     block = int(np.flatnonzero(far.mirror.staged())[0])
     table = far.mirror.directories[0]
