@@ -69,7 +69,7 @@ def test_a_remote_scene_gives_the_result_of_the_file_and_holds_no_device_while_i
     for done in (ended, near):
         (run,) = done["runs"]
         assert run["tiles_failed"] == 0
-        with rasterio.open(run["metrics"]["outputs"]["raster"]) as raster:
+        with rasterio.open(run["metrics"]["outputs"]["classes"]) as raster:
             rasters.append(raster.read())
     assert (rasters[0] == rasters[1]).all()
     assert stack.rows(COUNTS, ended["id"]) == stack.rows(COUNTS, near["id"])
