@@ -140,10 +140,18 @@ def scene_digest(
 
     The same file with another scale is another scene to a model, so its results are others too.
     """
-    parts: list[object] = [content, [asdict(band) for band in bands], nodata]
+    parts: list[object] = [content, [_reading(band) for band in bands], nodata]
     if quality is not None:
         parts.append(quality)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _reading(band: Band) -> dict[str, Any]:
+    """What of a band decides results; a wavelength only where it is known."""
+    facts = asdict(band)
+    if band.wavelength_um is None:
+        del facts["wavelength_um"]
+    return facts
 
 
 def json_of(geometry: shapely.Geometry) -> dict[str, Any]:
