@@ -112,7 +112,7 @@ def test_the_committed_network_agrees_with_weak_labels_as_its_card_says(sample_d
     properties = model.document["properties"]
     used = properties["constellation:training_data"]["scenes"]
     scenes = load([sample_data / "scenes" / f"{scene['name']}.tif" for scene in used])
-    assert [scene.digest for scene in scenes] == [scene["digest"] for scene in used]
+    assert [scene.sha256 for scene in scenes] == [scene["sha256"] for scene in used]
     cpu = torch.device("cpu")
     confusion = sum(measure(network, eastern(scene), cpu) for scene in scenes)
     claimed = properties["constellation:evaluation"]
