@@ -10,8 +10,10 @@ import torch  # noqa: TID253 - a network is torch; only the engine and training 
 from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
+from constellation_pipelines.inference.residual import CompactResNetD
 from constellation_pipelines.inference.resnet import DEPTHS, ResNet
 from constellation_pipelines.inference.timm_networks import PREFIX, build_timm
+from constellation_pipelines.inference.unet import UNET_LIMITS, UNet
 
 OPTIONS = "properties.constellation:architecture_options"
 
@@ -79,6 +81,16 @@ def compact_resnet18(options: Mapping[str, Any]) -> nn.Module:
     return CompactResNet18(**checked("resnet18-compact", options))
 
 
+def compact_resnet_d(options: Mapping[str, Any]) -> nn.Module:
+    """Options as those of resnet18-compact."""
+    return CompactResNetD(**checked("resnet-d-compact", options))
+
+
+def unet(options: Mapping[str, Any]) -> nn.Module:
+    """Options: those of resnet18-compact, and depth (2..6), the count of levels."""
+    return UNet(**checked("unet", options, UNET_LIMITS))
+
+
 def resnet(name: str) -> Callable[[Mapping[str, Any]], nn.Module]:
     """Maker of a ResNet. Options: bands (1..64), classes (0..4096), both required."""
     return lambda options: ResNet(name, **checked(name, options, RESNET_LIMITS))
@@ -107,7 +119,9 @@ def checked(
 
 ARCHITECTURES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
     "resnet18-compact": compact_resnet18,
+    "resnet-d-compact": compact_resnet_d,
     **{name: resnet(name) for name in DEPTHS},
+    "unet": unet,
 }
 
 

@@ -11,7 +11,13 @@ from constellation_pipelines.inference.train import Progress, Trained, TrainingP
 
 
 def train_package(
-    data: Path, folder: Path, *, version: str, plan: TrainingPlan, progress: Progress
+    data: Path,
+    folder: Path,
+    *,
+    version: str,
+    plan: TrainingPlan,
+    progress: Progress,
+    checkpoint: Path | None = None,
 ) -> tuple[Model, Trained]:
     """Train on the archive and write the package. An existing package is never overwritten.
 
@@ -20,7 +26,14 @@ def train_package(
     if (folder / CARD_FILE).exists():
         raise Conflict(f"there is a model package in {folder} already; give another version")
     training, validation = eurosat.load(data)
-    trained = train(training, validation, plan, classes=len(eurosat.CLASSES), progress=progress)
+    trained = train(
+        training,
+        validation,
+        plan,
+        classes=len(eurosat.CLASSES),
+        progress=progress,
+        checkpoint=checkpoint,
+    )
     return publish(trained, data, folder, version=version), trained
 
 

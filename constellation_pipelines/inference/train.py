@@ -1,36 +1,76 @@
 """Training of a chip classifier: seeded, pure torch, on the processor or one GPU."""
 
+import copy
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - training is torch; only the training asset imports this module
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn  # noqa: TID253
 
+from constellation_pipelines.inference import augment
 from constellation_pipelines.inference.architectures import build
 from constellation_pipelines.inference.eurosat import LabelledChips
 from constellation_pipelines.inference.network import fastest_type
+
+MIXED_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A share of the epochs: the side of the chips that are trained on, whether they are mixed."""
+
+    share: float
+    px: int
+    mixed: bool
+
+
+# Small chips first: at 40 pixels a step costs 0.4 of one at 64. The last epochs see chips as they
+# will come, whole and unmixed.
+PHASES = (
+    Phase(0.35, 40, mixed=True),
+    Phase(0.30, 48, mixed=True),
+    Phase(0.20, 64, mixed=True),
+    Phase(0.15, 64, mixed=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """What decides the outcome, beside the chips. `threads` is the count of processor threads."""
 
-    epochs: int = 16
+    epochs: int = 100
     seed: int = 17
     batch_size: int = 128
-    peak_rate: float = 3e-3
-    weight_decay: float = 0.05
+    peak_rate: float = 0.1
+    warm_up_epochs: float = 2.0
+    cool_down_share: float = 0.35
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
     label_smoothing: float = 0.05
-    architecture: str = "resnet18-compact"
+    colour: float = 0.5
+    average_decay: float = 0.998
+    phases: tuple[Phase, ...] = PHASES
+    architecture: str = "resnet-d-compact"
     width: int = 32
-    threads: int = 2
+    threads: int = 1
+
+    def phase(self, epoch: int) -> Phase:
+        """The phase of an epoch, which counts from 1."""
+        passed = 0.0
+        for phase in self.phases:
+            passed += phase.share
+            if epoch - 0.5 < passed * self.epochs:
+                return phase
+        return self.phases[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +126,13 @@ def train(
     *,
     classes: int,
     progress: Progress,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Train from random weights; the same plan on the same machine gives the same network.
 
     Calls `progress` after each epoch. Weights stay float32; arithmetic is bfloat16 where the
-    device is faster at it.
+    device is faster at it. With a checkpoint, an interrupted training goes on after the last
+    epoch that it wrote there; the file must be of the same plan and chips, which its name says.
     """
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
@@ -99,18 +141,21 @@ def train(
     options = {"bands": training.chips.shape[1], "classes": classes, "width": plan.width}
     network = build(plan.architecture, options)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(network, plan, device, Normaliser(mean, std, device), len(training))
+    trainer = Trainer(network, plan, device, Normaliser(mean, std, device), len(training), classes)
+    reports = trainer.resume(checkpoint) if checkpoint else []
+    before_s = reports[-1].elapsed_s if reports else 0.0
     began = time.monotonic()
-    reports = []
-    for epoch in range(1, plan.epochs + 1):
-        loss = trainer.run_epoch(training)
+    for epoch in range(len(reports) + 1, plan.epochs + 1):
+        loss = trainer.run_epoch(training, epoch)
         accuracy = float((trainer.predict(validation) == validation.labels).mean())
-        elapsed_s = time.monotonic() - began
+        elapsed_s = before_s + time.monotonic() - began
         reports.append(EpochReport(epoch, plan.epochs, loss, accuracy, elapsed_s))
+        if checkpoint:
+            trainer.save(checkpoint, reports)
         progress(reports[-1])
     found = trainer.predict(validation, exact=True)
     return Trained(
-        network=network.eval().cpu(),
+        network=trainer.average.network.eval().cpu(),
         plan=plan,
         options=options,
         mean=mean,
@@ -119,7 +164,7 @@ def train(
         training_chips=len(training),
         validation_chips=len(validation),
         trained_at=datetime.now(UTC),
-        elapsed_s=time.monotonic() - began,
+        elapsed_s=before_s + time.monotonic() - began,
         device=device_name(device),
         epochs=tuple(reports),
     )
@@ -174,8 +219,34 @@ class Normaliser:
         return result.contiguous(memory_format=torch.channels_last)
 
 
+class Average:
+    """A copy of a network whose numbers follow it slowly: the mean over its last few epochs."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay, self.steps = decay, 0
+        self.pairs = [
+            (own, theirs)
+            for own, theirs in zip(state(self.network), state(network), strict=True)
+            if own.is_floating_point()
+        ]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take one step towards the network; longer ones at first, when it has just begun."""
+        self.steps += 1
+        pace = 1 - min(self.decay, self.steps / (self.steps + 10))
+        own, theirs = ([pair[side] for pair in self.pairs] for side in (0, 1))
+        torch._foreach_lerp_(own, theirs, pace)
+
+
+def state(network: nn.Module) -> list[Tensor]:
+    """The network's parameters and buffers, which keep their place while it is trained."""
+    return list(network.state_dict().values())
+
+
 class Trainer:
-    """The loop's state: network, optimiser, schedule and the order of chips."""
+    """The loop's state: network, its average, optimiser."""
 
     def __init__(
         self,
@@ -184,47 +255,73 @@ class Trainer:
         device: torch.device,
         normaliser: Normaliser,
         chips: int,
+        classes: int,
     ) -> None:
-        self.network, self.plan, self.device = network, plan, device
+        self.network, self.plan, self.device, self.classes = network, plan, device, classes
         self.normaliser = normaliser
-        self.order = np.random.default_rng(plan.seed)
+        self.average = Average(network, plan.average_decay)
         self.batch = min(plan.batch_size, chips)
         self.steps = chips // self.batch
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), lr=plan.peak_rate, weight_decay=plan.weight_decay
+        self.optimiser = torch.optim.SGD(
+            decayed(network, plan.weight_decay),
+            lr=plan.peak_rate,
+            momentum=plan.momentum,
+            nesterov=True,
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, plan.peak_rate, total_steps=plan.epochs * self.steps, pct_start=0.25
-        )
-        self.loss = nn.CrossEntropyLoss(label_smoothing=plan.label_smoothing)
 
-    def run_epoch(self, data: LabelledChips) -> float:
-        """One pass in a new random order, the rest of the last batch left out; the mean loss."""
+    def run_epoch(self, data: LabelledChips, epoch: int) -> float:
+        """One pass in a new random order, the rest of the last batch left out; the mean loss.
+
+        Chance depends on seed and epoch alone, so that a resumed training is the same one.
+        """
         self.network.train()
-        order = self.order.permutation(len(data))
+        draw = np.random.default_rng([self.plan.seed, epoch])
+        torch.manual_seed(int(draw.integers(2**62)))
+        order = draw.permutation(len(data))
         total = 0.0
         for step in range(self.steps):
             picked = order[step * self.batch : (step + 1) * self.batch]
-            values = augment(self.normaliser.scale(data.chips[picked]))
-            labels = torch.from_numpy(data.labels[picked]).to(self.device)
+            self.set_rate(epoch - 1 + step / self.steps)
+            values, targets = self.prepare(data, picked, self.plan.phase(epoch), draw)
             with self.mixed_precision():
                 scores = self.network(self.normaliser.standardise(values))
-                loss = self.loss(scores, labels)
+            loss = nn.functional.cross_entropy(
+                scores.float(), targets, label_smoothing=self.plan.label_smoothing
+            )
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self.optimiser.step()
-            self.schedule.step()
+            self.average.follow()
             total += float(loss.detach())
         return total / self.steps
 
+    def prepare(
+        self, data: LabelledChips, picked: NDArray[np.int64], phase: Phase, draw: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Values 0..1 of the picked chips, varied, and the share of each class in each."""
+        labels = torch.from_numpy(data.labels[picked]).to(self.device)
+        targets = nn.functional.one_hot(labels, self.classes).float()
+        values = augment.crop(self.normaliser.scale(data.chips[picked]), phase.px, draw)
+        values = augment.recolour(values, self.plan.colour)
+        if phase.mixed and draw.random() < MIXED_SHARE:
+            values, targets = augment.mix(values, targets, draw)
+        return values, targets
+
+    def set_rate(self, epochs: float) -> None:
+        """Rise during the first epochs, stay, then fall in a line to nothing."""
+        plan = self.plan
+        rise = (epochs + 1 / self.steps) / plan.warm_up_epochs
+        fall = (plan.epochs - epochs) / (plan.epochs * plan.cool_down_share)
+        for group in self.optimiser.param_groups:
+            group["lr"] = plan.peak_rate * min(1.0, rise, fall)
+
     def predict(self, data: LabelledChips, *, exact: bool = False) -> NDArray[np.int64]:
-        """Class per chip; in float32 throughout when `exact`."""
-        self.network.eval()
+        """Class per chip by the averaged network; in float32 throughout when `exact`."""
         found = []
         with torch.inference_mode(), self.mixed_precision(enabled=not exact):
             for start in range(0, len(data), 256):
                 values = self.normaliser.scale(data.chips[start : start + 256])
-                scores = self.network(self.normaliser.standardise(values))
+                scores = self.average.network(self.normaliser.standardise(values))
                 found.append(scores.argmax(1).cpu().numpy())
         return np.concatenate(found)
 
@@ -236,31 +333,42 @@ class Trainer:
             enabled=enabled and fastest_type(self.device) is torch.bfloat16,
         )
 
+    def save(self, path: Path, reports: list[EpochReport]) -> None:
+        """Write all that the next epoch needs, in the file's place at once."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
+        torch.save(
+            {
+                "network": self.network.state_dict(),
+                "average": self.average.network.state_dict(),
+                "steps": self.average.steps,
+                "optimiser": self.optimiser.state_dict(),
+                "reports": [(r.loss, r.accuracy, r.elapsed_s) for r in reports],
+            },
+            draft,
+        )
+        draft.replace(path)
 
-def augment(values: Tensor) -> Tensor:
-    """Vary chips (n, bands, px, px) of values 0..1 as other dates and sensors would.
-
-    Each eighth of the batch gets one of the square's eight symmetries: a chip seen from above has
-    no right way up. Each chip gets its own brightness, contrast and saturation, and each of its
-    bands a slight gain and offset, as haze and atmospheric correction give.
-    """
-    turned = [turn(part, symmetry) for symmetry, part in enumerate(values.chunk(8))]
-    values = torch.cat(turned)
-    n, bands = values.shape[:2]
-
-    def around(centre: float, spread: float, *shape: int) -> Tensor:
-        noise = torch.rand(shape, device=values.device)
-        return noise.mul_(2 * spread).add_(centre - spread)
-
-    grey = values.mean(1, keepdim=True)
-    values = grey + (values - grey) * around(1, 0.2, n, 1, 1, 1)  # saturation
-    level = values.mean((2, 3), keepdim=True)
-    values = level + (values - level) * around(1, 0.2, n, 1, 1, 1)  # contrast
-    gain = around(1, 0.15, n, 1, 1, 1) * around(1, 0.05, n, bands, 1, 1)
-    return (values * gain + around(0, 0.02, n, bands, 1, 1)).clamp_(0, 1)
+    def resume(self, path: Path) -> list[EpochReport]:
+        """Take up what `save` wrote; the epochs that it holds, none where there is no file."""
+        if not path.is_file():
+            return []
+        saved = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(saved["network"])
+        self.average.network.load_state_dict(saved["average"])
+        self.average.steps = saved["steps"]
+        self.optimiser.load_state_dict(saved["optimiser"])
+        return [
+            EpochReport(epoch, self.plan.epochs, *figures)
+            for epoch, figures in enumerate(saved["reports"], 1)
+        ]
 
 
-def turn(values: Tensor, symmetry: int) -> Tensor:
-    """One of the eight symmetries of the square, 0 to 7; 0 changes nothing."""
-    values = values.rot90(symmetry % 4, (2, 3))
-    return values.flip(3) if symmetry >= 4 else values
+def decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """The optimiser's groups: only the weights of convolutions and linear layers decay."""
+    weights = [value for value in network.parameters() if value.ndim > 1]
+    others = [value for value in network.parameters() if value.ndim <= 1]
+    return [
+        {"params": weights, "weight_decay": decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
