@@ -29,9 +29,7 @@ class Timed:
         return self.chips / self.wall_s
 
     def __add__(self, other: "Timed") -> "Timed":
-        return Timed(
-            self.chips + other.chips, self.cpu_s + other.cpu_s, self.wall_s + other.wall_s
-        )
+        return Timed(self.chips + other.chips, self.cpu_s + other.cpu_s, self.wall_s + other.wall_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,5 +121,3 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
 def order_file(order: PredictOrder, path: Path) -> Path:
     """An order for the client's process."""
     return write_json(path, order.to_json())
-
-

@@ -1,0 +1,9 @@
+"""placeholder"""
+
+
+def devices() -> list[str]:
+    return []
+
+
+def measure(uuid):
+    return []
