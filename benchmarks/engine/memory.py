@@ -1,4 +1,4 @@
-"""Memory, growth with the number of scenes, and a cold cache: a large scene through a new engine."""
+"""Memory, growth with the number of scenes, a cold cache: a large scene through a new engine."""
 
 from dataclasses import dataclass
 from pathlib import Path

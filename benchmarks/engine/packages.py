@@ -87,7 +87,7 @@ def write_weights(path: Path, architecture: str, options: dict[str, Any]) -> Non
 
 
 def make_sure(module: Any, inputs: Any) -> None:
-    """Have the last layer say 1 and 2 at the ends of the main direction of its inputs, 0 between."""
+    """Have the last layer say 1 and 2 at the ends of its inputs' main direction, else 0."""
     import torch
 
     *_, head = (

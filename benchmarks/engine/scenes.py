@@ -84,7 +84,7 @@ def mirrored(places: NDArray[np.int64], length: int) -> NDArray[np.int64]:
 
 
 def land(size_px: int) -> Iterator[NDArray[np.uint16]]:
-    """Strips of hills and fields of several sizes, with sensor noise; the same for the same size."""
+    """Strips of hills and fields of several sizes, with sensor noise; seeded."""
     random = np.random.default_rng(0)
     grids = [
         (amplitude, random.standard_normal((cells + 1, cells + 1)).astype(np.float32))
