@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     device_slots: int = Field(
         default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
     )
+    models_mb: int | None = Field(
+        default=None,
+        ge=1,
+        description="Memory in MiB for the weights of the models that an engine keeps loaded. "
+        "Unset: 2048 on the processor, 70 % of a GPU's.",
+    )
     host_name: str = Field(
         default_factory=lambda: os.uname().nodename, description="Name of this host in the fleet."
     )

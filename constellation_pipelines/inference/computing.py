@@ -1,41 +1,80 @@
-"""The device as its engine uses it: one batch at a time, in fair turns, its memory measured."""
+"""The device as its engine uses it: batches in lanes, in fair turns, its memory measured."""
 
+import os
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
-from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.batch import Batch
 from constellation_pipelines.inference.faulty_device import DeviceLost, FaultyDevice
-from constellation_pipelines.inference.network import Network
+from constellation_pipelines.inference.lanes import CudaLane, Lane, ProcessorLane
+from constellation_pipelines.inference.network import MEBIBYTE, Network
+from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.turns import Turns
 
-MEBIBYTE = 2**20
 LEAST_CONTEXT_MB = 100
 MOST_CONTEXT_MB = 2000  # what is above this belongs to another process
+CUDA_LANES = 2  # one copies while the other computes
 
 # The declared memory of a simulated device: a context, the weights, and for each chip of a batch
 # so many times its input in float32. It is a model, not a measurement.
 SIMULATED_CONTEXT_MB = 200
 SIMULATED_ACTIVATIONS = 64
 
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 Answer = TypeVar("Answer")
 
 
-class Computing:
-    """One device. `faulty` is set on a simulated one only."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A batch to infer. `announce` hears whose chips go onto the device (True), and that they are
+    off it (False); `size` is what the device has to have room for.
+    """
 
-    def __init__(self, device: torch.device, faulty: FaultyDevice | None = None) -> None:
+    network: Network
+    normaliser: Normaliser
+    batch: Batch
+    size: int
+    announce: Callable[[Iterable[Window], bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the network says of a batch's chips (n, ...), on the device, and the time it took: a
+    lane's share of the device's.
+    """
+
+    answer: Tensor
+    device_ms: float
+
+
+class Computing:
+    """One device. `faulty` is set on a simulated one only.
+
+    Batches are computed in lanes, as many at once as there are: on the processor one thread per
+    core, each with one core to itself, because torch's own teams of threads spend half of theirs
+    waiting for each other on chips this small; on a GPU two streams.
+    """
+
+    def __init__(
+        self, device: torch.device, faulty: FaultyDevice | None = None, lanes: int | None = None
+    ) -> None:
         self.device = device
         self.faulty = faulty
-        self.turns = Turns()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
+        cuda = device.type == "cuda"
+        self.lanes = lanes or (CUDA_LANES if cuda else len(os.sched_getaffinity(0)))
+        self.turns = Turns(self.lanes)
         self.context_mb = context_mb(device)
+        if not cuda:
+            torch.set_num_threads(1)  # of each lane
+        self._lane: Lane = CudaLane(device) if cuda else ProcessorLane()
+        self._threads = ThreadPoolExecutor(self.lanes, thread_name_prefix="lane")
 
     @property
     def simulated(self) -> bool:
@@ -44,59 +83,55 @@ class Computing:
 
     def take(self, work: Callable[[], Answer]) -> Answer:
         """Do work that needs the device, in a turn of its own."""
-        with self.turns.turn():
-            return self._run(work)
 
-    def _run(self, work: Callable[[], Answer]) -> Answer:
-        """Do work on the device's own thread.
+        def in_turn() -> Answer:
+            with self.turns.turn():
+                return work()
 
-        Torch keeps a team of threads and their memory for each thread that calls it; a thread of
-        each conversation's own would build them anew, and take twice as long for its first batch.
+        return self._threads.submit(in_turn).result()
+
+    def start(self, asked: Asked) -> "Future[Found]":
+        """Infer a batch once its turn comes; batches begin in the order in which they are started.
+
+        The result raises torch.OutOfMemoryError when the batch does not fit, DeviceLost when the
+        device is gone.
         """
-        return self._thread.submit(work).result()
+        return self._threads.submit(self._infer, asked)
 
-    def classify(
-        self,
-        network: Network,
-        size: int,
-        make: Callable[[], Tensor],
-        windows: Iterable[Window],
-        announce: Callable[[Iterable[Window]], None],
-    ) -> Found:
-        """A batch of `size` chips, made by `make`, through a network; waits for its turn.
-
-        `announce` hears whose chips are on the device, and () once they are off it. Raises
-        torch.OutOfMemoryError when the batch does not fit, DeviceLost when the device is gone.
-        """
+    def _infer(self, asked: Asked) -> Found:
         with self.turns.turn():
-            windows = tuple(windows)
-            announce(windows)
-            if self.faulty is not None:
-                self.faulty.before_batch(windows, declared_mb(network, size))
+            tiles = asked.batch.tiles
+            asked.announce(tiles, True)
+            began = time.perf_counter()
             try:
-                found = self._run(lambda: self._measured(network, size, make))
+                if self.faulty is not None:
+                    self.faulty.before_batch(tiles, declared_mb(asked.network, asked.size))
+                answer = self._measured(asked)
             except torch.OutOfMemoryError:
                 self._clear()
                 raise
             except RuntimeError as error:
                 self._clear()
                 raise translated(error) from error
-            announce(())
-        return found
+            finally:
+                spent_ms = 1000 * (time.perf_counter() - began)
+                asked.announce(tiles, False)
+        return Found(answer, spent_ms / self.lanes)
 
-    def _measured(self, network: Network, size: int, make: Callable[[], Tensor]) -> Found:
-        """Classify, and note on the network the most memory it took: context and weights too."""
+    def _measured(self, asked: Asked) -> Tensor:
+        """Infer, and note on the network the most memory it took: context and weights too."""
+        network = asked.network
         if self.simulated:
-            found = network.classify(make())
-            needed_mb = declared_mb(network, size)
+            answer = self._lane.infer(network, asked.normaliser, asked.batch, asked.size)
+            needed_mb = declared_mb(network, asked.size)
         else:
             before = torch.cuda.memory_allocated(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
-            found = network.classify(make())
+            answer = self._lane.infer(network, asked.normaliser, asked.batch, asked.size)
             peak = torch.cuda.max_memory_allocated(self.device) - before
             needed_mb = self.context_mb + network.weights_mb + peak / MEBIBYTE
         network.mem_mb = max(network.mem_mb, needed_mb)
-        return found
+        return answer
 
     def _clear(self) -> None:
         if self.device.type == "cuda":
@@ -107,13 +142,16 @@ class Computing:
 
         Whole numbers this small are exact in every float type, so any difference is a fault.
         """
-        with self.turns.turn():
-            try:
-                if self.faulty is not None:
-                    self.faulty.before_batch((), 0)
-                return self._run(lambda: wrong_arithmetic(self.device) or wrong_memory(self.device))
-            except (RuntimeError, DeviceLost) as error:
-                return f"the device fails: {str(error).splitlines()[0]}"
+
+        def compute() -> str | None:
+            if self.faulty is not None:
+                self.faulty.before_batch((), 0)
+            return wrong_arithmetic(self.device) or wrong_memory(self.device)
+
+        try:
+            return self.take(compute)
+        except (RuntimeError, DeviceLost) as error:
+            return f"the device fails: {str(error).splitlines()[0]}"
 
 
 def declared_mb(network: Network, size: int) -> float:

@@ -28,6 +28,7 @@ from constellation_pipelines.domain.errors import ConstellationError, EngineFail
 from constellation_pipelines.domain.simulation import SimulationFile
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.allocator import tune_allocator
 from constellation_pipelines.inference.computing import Computing
 from constellation_pipelines.inference.faulty_device import DeviceLost, FaultyDevice
 from constellation_pipelines.inference.hot_models import HotModels
@@ -59,15 +60,19 @@ class ClientLeft(Exception):
 class Engine:
     """One device: its networks, and one batch at a time."""
 
-    def __init__(self, device_uuid: str, faulty: FaultyDevice | None) -> None:
-        """`faulty` is what a simulated device is told; None for a real one."""
+    def __init__(
+        self, device_uuid: str, faulty: FaultyDevice | None, models_mb: float | None = None
+    ) -> None:
+        """`faulty` is what a simulated device is told; None for a real one. `models_mb` is the room
+        for weights, None for the device's own.
+        """
         if faulty is None and not torch.cuda.is_available():
             raise EngineFailed(f"device {device_uuid} cannot be reached through CUDA")
         self.device_uuid = device_uuid
         self.simulated = faulty is not None
         device = torch.device("cpu" if self.simulated else "cuda:0")
         self.computing = Computing(device, faulty)
-        self.models = HotModels(device, self.computing.take)
+        self.models = HotModels(device, self.computing.take, models_mb)
         self.stopping = threading.Event()
         self.predictions = 0
         self._counting = threading.Lock()
@@ -276,16 +281,17 @@ def main() -> int:
     parser.add_argument("--simulated", action="store_true", help="compute on the processor")
     parser.add_argument("--index", type=int, default=0, help="the device's number on its host")
     parser.add_argument("--simulation", type=Path, help="file that tells simulated devices to fail")
+    parser.add_argument("--models-mb", type=float, help="memory for the weights of all models")
     parser.add_argument("--preload", nargs="*", type=Path, default=[], help="packages to load")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    tune_allocator()
     faulty = None
     if arguments.simulated:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
         script = SimulationFile(arguments.simulation)
         faulty = FaultyDevice(arguments.device, arguments.index, script)
     try:
-        engine = Engine(arguments.device, faulty)
+        engine = Engine(arguments.device, faulty, arguments.models_mb)
     except EngineFailed as error:
         log.error("%s", error)
         return 1

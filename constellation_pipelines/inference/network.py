@@ -1,47 +1,147 @@
 """A package's network, made ready to run fast on one device."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch  # noqa: TID253 - a network is torch; only the engine imports this module
 from numpy.typing import NDArray
 from torch import Tensor, nn  # noqa: TID253
 
-from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.domain.errors import ModelRefused
+from constellation_pipelines.domain.model import ModelCard, Task
 from constellation_pipelines.inference.folding import fold_batch_norms
 
-BATCH = 64  # on the processor larger batches are no faster, and results come later
+BATCH = 64
+# On the processor chips are inferred in slices of so many pixels, and a batch is four of them:
+# what a slice leaves in a core's cache is faster than any gain of a larger one.
+SLICE_PX = 1 << 16
+LARGEST_BATCH = 4096
+LARGEST_SHARE = 0.8  # of a GPU's memory
+LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
+MEBIBYTE = 2**20
 
 
 class Network:
-    """A network with folded batch norms, channels last, in the device's fastest safe type."""
+    """A network with folded batch norms, channels last, in the device's fastest safe type.
 
-    def __init__(self, module: nn.Module, card: ModelCard, device: torch.device) -> None:
+    Any callable from a tensor to a tensor is taken; one that is no module, or whose graph the card
+    does not name, is called as it is.
+    """
+
+    def __init__(
+        self, module: nn.Module | Callable[[Tensor], Tensor], card: ModelCard, device: torch.device
+    ) -> None:
         self.card = card
         self.device = device
-        self.batch = BATCH  # the largest that is tried; halved where the device has no room for it
+        self.slice = slice_of(card)  # chips in one call on the processor
+        # The largest batch that is tried; halved where the device has no room for it.
+        self.batch = BATCH if device.type == "cuda" else min(BATCH, 4 * self.slice)
         self.mem_mb = 0.0  # the most that a batch has taken so far, context and weights included
-        self.dtype = fastest_type(device)
-        folded = fold_batch_norms(module).to(device, self.dtype)
-        self.module = folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        sizes = (part.numel() * part.element_size() for part in self.module.parameters())
-        self.weights_mb: float = sum(sizes) / 2**20
+        self.dtype = type_for(card, device)
+        self.module: Callable[[Tensor], Tensor] = module
+        if isinstance(module, nn.Module):
+            self.module = self._prepared(module)
+        self.weights_mb: float = weights_mb(self.module)
 
     @torch.inference_mode()
+    def answer(self, chips: Tensor) -> Tensor:
+        """Normalised chips (n, bands, px, px) -> what the network says, in float32.
+
+        Probabilities (n, classes) or (n, classes, px, px), numbers (n, 1, px, px), or vectors
+        (n, channels). A probability that is no number is 0.
+        """
+        chips = chips.to(self.dtype)
+        if self.device.type == "cuda":
+            chips = chips.contiguous(memory_format=torch.channels_last)
+        found = self.module(chips).float()
+        if self.card.task is Task.REGRESSION:
+            return found.reshape(len(found), 1, *found.shape[-2:])
+        if self.card.task is Task.EMBEDDING:
+            return found
+        return found.contiguous().softmax(1).nan_to_num_(0.0)
+
     def classify(self, chips: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Normalised chips (n, bands, px, px) -> index of the best class, its probability."""
-        scores: Tensor = self.module(chips.to(self.dtype))
-        probability, index = scores.float().softmax(1).max(1)
+        probability, index = self.answer(chips).max(1)
         return index.cpu().numpy(), probability.cpu().numpy()
 
     def warm_up(self) -> float:
-        """Run one empty batch, so that the first real one pays for no set-up; milliseconds."""
+        """Run one empty batch, so that the first real one pays for no set-up; milliseconds.
+
+        Raises ModelRefused where what comes out has not the shape that the card says.
+        """
         began = time.perf_counter()
-        card = self.card
-        shape = (self.batch, len(card.bands), card.chip_px, card.chip_px)
-        empty = torch.zeros(shape, device=self.device)
-        self.classify(empty.contiguous(memory_format=torch.channels_last))
+        size = self.batch if self.device.type == "cuda" else self.slice
+        found = self.answer(self._empty(size))
+        if tuple(found.shape) != (size, *self._answer_shape()):
+            raise ModelRefused(
+                f"the network of {self.card.reference} answers {tuple(found.shape)} where its card "
+                f"says {(size, *self._answer_shape())}"
+            )
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         return 1000 * (time.perf_counter() - began)
+
+    def tune(self) -> None:
+        """On a GPU, take the batch from which on a larger one gains nothing, or has no room.
+
+        On the processor slices are what counts, and their size is known. Not yet run on a GPU.
+        """
+        if self.device.type == "cuda":
+            self.batch = tuned_batch(self._seconds, self.batch, LARGEST_BATCH)
+
+    def _seconds(self, size: int) -> float | None:
+        """What a batch takes; None where it would take more than its share of the memory."""
+        try:
+            for _ in range(2):  # the first one sets up
+                began = time.perf_counter()
+                self.answer(self._empty(size))
+                torch.cuda.synchronize(self.device)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return None
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        if torch.cuda.max_memory_reserved(self.device) > LARGEST_SHARE * total:
+            torch.cuda.empty_cache()
+            return None
+        return time.perf_counter() - began
+
+    def _empty(self, size: int) -> Tensor:
+        card = self.card
+        shape = (size, len(card.bands), card.chip_px, card.chip_px)
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
+
+    def _answer_shape(self) -> tuple[int, ...]:
+        card = self.card
+        channels = card.channels or len(card.classes)
+        return (channels, card.chip_px, card.chip_px) if card.dense else (channels,)
+
+    def _prepared(self, module: nn.Module) -> nn.Module:
+        """Folded and in the fastest type where that can be; in float32 where it cannot."""
+        if self.card.architecture is not None:
+            module = fold_batch_norms(module)
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return module.to(self.device, self.dtype)
+        if self.dtype is not torch.float32 and not self._takes(module.to(self.device, self.dtype)):
+            self.dtype = torch.float32
+        return module.to(self.device, self.dtype)
+
+    def _takes(self, module: nn.Module) -> bool:
+        """Whether a graph of someone else's works in the fastest type."""
+        try:
+            with torch.inference_mode():
+                return bool(module(self._empty(1)).isfinite().all())
+        except (RuntimeError, TypeError, ValueError):
+            return False
+
+
+def type_for(card: ModelCard, device: torch.device) -> torch.dtype:
+    """The fastest type that is exact enough: the best of some classes is the same in bfloat16, a
+    number or a vector is not.
+    """
+    ranked = card.task in (Task.SCENE_CLASSIFICATION, Task.SEGMENTATION)
+    return fastest_type(device) if ranked else torch.float32
 
 
 def fastest_type(device: torch.device) -> torch.dtype:
@@ -51,3 +151,31 @@ def fastest_type(device: torch.device) -> torch.dtype:
     else:
         native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.bfloat16 if native else torch.float32
+
+
+def slice_of(card: ModelCard) -> int:
+    """Chips in one call on the processor, a power of two."""
+    chips = max(SLICE_PX // card.chip_px**2, 1)
+    return min(1 << (chips.bit_length() - 1), BATCH // 4)
+
+
+def weights_mb(module: Callable[[Tensor], Tensor]) -> float:
+    """What a network's numbers take."""
+    if not isinstance(module, nn.Module):
+        return float(getattr(module, "weights_mb", 0.0))
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(one.numel() * one.element_size() for one in tensors) / MEBIBYTE
+
+
+def tuned_batch(seconds: Callable[[int], float | None], start: int, most: int) -> int:
+    """The batch to use: doubled from `start` while that makes a chip at least 3 % cheaper.
+
+    `seconds` measures one batch, and says None where it has no room.
+    """
+    best, spent_s = start, seconds(start)
+    while spent_s is not None and 2 * best <= most:
+        next_s = seconds(2 * best)
+        if next_s is None or next_s / 2 > spent_s * (1 - LEAST_GAIN):
+            return best
+        best, spent_s = 2 * best, next_s
+    return best

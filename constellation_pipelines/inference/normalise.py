@@ -1,54 +1,105 @@
 """From stored values to what a network expects."""
 
+from typing import Any
+
+import numpy as np
 import torch  # noqa: TID253 - runs on the device beside the network; only the engine imports this
+from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.domain.fit import Radiometry, radiometry
-from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.domain.model import InputUnit, ModelCard
 from constellation_pipelines.domain.scene import Band
 
 WHITE_8_BIT = 255.0
+ENDLESS = 1e30  # what is not clipped stays below this, so that no network overflows at once
+CHUNK_VALUES = 1 << 16  # converted at once on the processor: 256 kB in float32, a core's own cache
+
+Line = tuple[float, float]
 
 
 class Normaliser:
-    """Stored values -> 0..1 -> (value - mean) / std, per band, in float32.
+    """Stored values -> the card's unit -> (value - mean) / std, per band.
 
-    8-bit true colour is divided by 255. Reflectance, stored * scale + offset, is divided by the
-    card's `reflectance_white` and clipped to 0..1, which is how true colour is made of it.
+    In display units, 8-bit true colour is divided by 255; reflectance, stored * scale + offset, is
+    divided by the card's `reflectance_white` and clipped to 0..1, which is how true colour is made
+    of it. The two steps are one multiplication and one addition in float32; the result is rounded
+    to `dtype` once, at the end.
     """
 
-    def __init__(self, card: ModelCard, bands: tuple[Band, ...], device: torch.device) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        bands: tuple[Band, ...],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.device = device
+        self.dtype = dtype
         lines = [to_unit(band, card) for band in bands]
-        self.gain = column([gain for gain, _ in lines], device)
-        self.offset = column([offset for _, offset in lines], device)
-        self.mean = column(list(card.mean), device)
-        self.std = column(list(card.std), device)
+        standards = list(zip(card.mean, card.std, strict=True))
+        shown = card.input_unit is InputUnit.DISPLAY
+        low, high = (0.0, 1.0) if shown else (-ENDLESS, ENDLESS)
+        pairs = list(zip(lines, standards, strict=True))
+        self.gain = [gain / std for (gain, _), (_, std) in pairs]
+        self.offset = [(offset - mean) / std for (_, offset), (mean, std) in pairs]
+        self.low = [(low - mean) / std for mean, std in standards]
+        self.high = [(high - mean) / std for mean, std in standards]
+        self._columns = [column(one, device) for one in (self.gain, self.offset)]
+        self._limits = [column(one, device) for one in (self.low, self.high)]
 
     def __call__(self, chips: Tensor, valid: Tensor | None) -> Tensor:
-        """Chips (n, bands, px, px) of any real type -> float32 of the same shape, channels last.
+        """Chips (n, bands, px, px) of any real type -> `dtype`, same shape.
 
         `valid` (n, px, px) marks pixels with data, None means all. A pixel without data takes the
         mean of its chip's other pixels, so that holes add no edges; NaN never gets through.
         """
-        unit = (chips.to(torch.float32) * self.gain + self.offset).clamp_(0, 1)
-        if valid is not None:
-            unit = fill_holes(unit, valid.unsqueeze(1))
-        result = (unit - self.mean) / self.std
-        return result.contiguous(memory_format=torch.channels_last)
+        if self.device.type != "cpu":
+            return self._convert(chips, valid).to(self.dtype)
+        result = torch.empty(chips.shape, dtype=self.dtype)
+        count = max(CHUNK_VALUES // max(chips[0].numel(), 1), 1)
+        for start in range(0, len(chips), count):
+            part = slice(start, start + count)
+            holes = None if valid is None or bool(valid[part].all()) else valid[part]
+            result[part].copy_(self._convert(chips[part], holes))
+        return result
+
+    def stored(
+        self, chips: NDArray[Any], valid: NDArray[np.bool_] | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Arrays as tensors where the normaliser works."""
+        mask = None if valid is None else torch.from_numpy(valid).to(self.device)
+        return torch.from_numpy(chips).to(self.device), mask
+
+    def _convert(self, chips: Tensor, valid: Tensor | None) -> Tensor:
+        values = chips.to(torch.float32, copy=True)
+        if self.device.type == "cpu":
+            # Band by band with plain numbers: broadcasting a column is half as fast here.
+            for i in range(len(self.gain)):
+                band = values[:, i].mul_(self.gain[i]).add_(self.offset[i])
+                band.clamp_(self.low[i], self.high[i])
+        else:
+            values = torch.addcmul(self._columns[1], values, self._columns[0])
+            values = values.clamp(*self._limits)
+        return values if valid is None else fill_holes(values, valid.unsqueeze(1))
 
 
-def to_unit(band: Band, card: ModelCard) -> tuple[float, float]:
-    """Gain and offset that bring stored values to 0..1, before clipping."""
+def to_unit(band: Band, card: ModelCard) -> Line:
+    """Gain and offset that bring stored values to the card's unit, before clipping."""
+    if card.input_unit is InputUnit.STORED:
+        return 1.0, 0.0
+    scale = 1.0 if band.scale is None else band.scale
+    if card.input_unit is InputUnit.REFLECTANCE:
+        return scale, band.offset or 0.0
     if radiometry(band) is Radiometry.TRUE_COLOUR:
         return 1 / WHITE_8_BIT, 0.0
     white = card.reflectance_white
-    scale = 1.0 if band.scale is None else band.scale
     return scale / white, (band.offset or 0.0) / white
 
 
-def fill_holes(unit: Tensor, valid: Tensor) -> Tensor:
+def fill_holes(values: Tensor, valid: Tensor) -> Tensor:
     """Replace pixels that are not valid by their chip's and band's mean of those that are."""
-    kept = torch.where(valid, unit, 0.0)
+    kept = torch.where(valid, values, 0.0)
     mean = kept.sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True).clamp_(min=1)
     return torch.where(valid, kept, mean)
 

@@ -92,8 +92,11 @@ class Engines:
         door: DeviceDoor | None = None,
         simulation: Path | None = None,
         patience: Patience | None = None,
+        models_mb: int | None = None,
     ) -> None:
-        """`door` tells of device faults; `simulation` is the file of simulated devices."""
+        """`door` tells of device faults; `simulation` is the file of simulated devices. `models_mb`
+        is the room for weights on each device, None for the engine's own choice.
+        """
         self._engines = {
             device.uuid: engine_of(device, folder / f"{device.index}.sock") for device in devices
         }
@@ -101,6 +104,7 @@ class Engines:
         self._door = door
         self._simulation = simulation
         self._patience = patience or Patience()
+        self._models_mb = models_mb
 
     @property
     def sockets(self) -> dict[str, str]:
@@ -256,6 +260,8 @@ class Engines:
             command.append("--simulated")
             if self._simulation is not None:
                 command += ["--simulation", str(self._simulation)]
+        if self._models_mb is not None:
+            command += ["--models-mb", str(self._models_mb)]
         if self._preload:
             command += ["--preload", *self._preload]
         # Not TERM: an engine that hangs would stay on the device of a worker that is gone.

@@ -59,6 +59,7 @@ def run(settings: Settings) -> None:
                 door,
                 settings.simulation_file,
                 Patience(settings.engine_hang_s, settings.quarantine_s),
+                settings.models_mb,
             )
             worker_id = registration.enter(database, settings.host_name, devices)
             keep_in_quarantine(database, engines, devices)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 NORTH_UP = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
 
@@ -18,9 +19,10 @@ def write(
     side_px: int = 64,
     tags: dict[str, dict[str, str]] | None = None,
     descriptions: tuple[str, ...] = (),
+    pixels: NDArray[Any] | None = None,
     **profile: Any,
 ) -> Path:
-    """A GeoTIFF of ones; `tags` by namespace. Without pixels when `sparse_ok` is set."""
+    """A GeoTIFF of `pixels`, or of ones; `tags` by namespace. Empty when `sparse_ok` is set."""
     import warnings
 
     import rasterio
@@ -39,7 +41,9 @@ def write(
             transform=None if transform is None else Affine(*transform),
             **facts,
         ) as raster:
-            if not profile.get("sparse_ok"):
+            if pixels is not None:
+                raster.write(pixels)
+            elif not profile.get("sparse_ok"):
                 raster.write(np.ones((count, facts["height"], facts["width"]), dtype=dtype))
             for namespace, values in (tags or {}).items():
                 raster.update_tags(ns=namespace, **values)

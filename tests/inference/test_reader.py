@@ -1,7 +1,7 @@
 """Reading tiles."""
 
-import threading
-import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from constellation_pipelines.domain.errors import ConstellationError, ReadFailed
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.ahead import Ahead
 from constellation_pipelines.inference.reader import (
     LARGEST_READ_BYTES,
-    Reader,
-    ReadOrder,
     Tile,
     extent,
     group_reads,
     read_group,
-    validity,
+    read_tiles,
 )
+from constellation_pipelines.inference.source import ReadOrder, open_source, validity
 from tests.inference.conftest import describe, square_tiles
 
 
@@ -37,12 +37,16 @@ def write(path: Path, pixels: np.ndarray[Any, Any], **profile: Any) -> Path:
 
 def order(path: Path, bands: tuple[int, ...], tile_px: int = 512) -> ReadOrder:
     grid, _, nodata = describe(path)
-    shape_px = (grid.height_px, grid.width_px)
-    return ReadOrder(path, shape_px, bands, nodata, square_tiles(grid, tile_px))
+    return ReadOrder(path, grid, bands, nodata, square_tiles(grid, tile_px))
+
+
+def groups(to_read: ReadOrder) -> Iterator[list[Tile]]:
+    with open_source(to_read) as source:
+        yield from read_tiles(source, to_read.windows)
 
 
 def read(to_read: ReadOrder) -> list[Tile]:
-    with Reader(to_read) as reader:
+    with Ahead(lambda: groups(to_read)) as reader:
         return [tile for group in reader for tile in group]
 
 
@@ -99,9 +103,9 @@ def test_a_truncated_file_gives_the_tiles_it_still_has(tmp_path: Path, share: fl
 
 
 def test_a_file_that_is_gone_is_an_error_with_a_message(tmp_path: Path) -> None:
-    gone = ReadOrder(tmp_path / "gone.tif", (1, 1), (1,), None, (Window(0, 0, 1, 1),))
-    with pytest.raises(ConstellationError), Reader(gone) as reader:
-        list(reader)
+    there = order(write(tmp_path / "a.tif", np.ones((1, 64, 64), np.uint8)), (1,))
+    with pytest.raises(ConstellationError, match="cannot be read"):
+        read(replace(there, path=tmp_path / "gone.tif"))
 
 
 @pytest.mark.parametrize("shape", [(3, 100, 101), (3, 99, 100), (2, 100, 100)])
@@ -125,23 +129,6 @@ def test_a_jpeg2000_file_is_read(sample_data: Path) -> None:
         part = expected[:, w.row_off_px : w.row_end_px, w.col_off_px : w.col_end_px]
         assert tile.pixels is not None
         assert (tile.pixels == part).all()
-
-
-def test_leaving_early_stops_the_thread(sample_data: Path) -> None:
-    scene = sample_data / "scenes" / "s2_tci_libya_32634.tif"
-    with Reader(order(scene, (1, 2, 3), 64)) as reader:
-        next(iter(reader))
-    assert not [thread for thread in threading.enumerate() if thread.name == "reader"]
-
-
-def test_it_reads_only_a_little_ahead(tmp_path: Path) -> None:
-    pixels = np.ones((1, 512 * 12, 64), np.uint8)
-    path = write(tmp_path / "a.tif", pixels)
-    to_read = order(path, (1,))
-    with Reader(to_read) as reader:
-        time.sleep(0.5)
-        assert reader._ready.qsize() == 2
-        assert len(list(reader)) == 12
 
 
 def test_validity_by_nodata_needs_all_bands() -> None:
@@ -183,7 +170,7 @@ def test_an_alpha_band_counts(tmp_path: Path) -> None:
 
 def test_neighbours_of_a_tile_that_cannot_be_read_share_no_blame(sample_data: Path) -> None:
     to_read = order(sample_data / "odd" / "corrupt.tif", (1, 2, 3))
-    with rasterio.open(to_read.path) as raster:
-        left, right = read_group(raster, to_read, to_read.windows[2:])
+    with open_source(to_read) as source:
+        left, right = read_group(source, to_read.windows[2:])
     assert left.error is None
     assert right.error is not None

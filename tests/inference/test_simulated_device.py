@@ -96,15 +96,11 @@ def test_a_batch_without_room_is_halved_until_it_has_and_the_size_is_told(
     small = order(Path(asked.uri), name="small")
     assert len(list(client.predict(small, heard.append))) == len(plenty)
     halved = [line["halved"] for line in heard if "halved" in line]
-    assert halved == [
-        {"refused": 64, "batch": 32},
-        {"refused": 32, "batch": 16},
-        {"refused": 16, "batch": 8},
-    ]
+    assert all(one["refused"] == 2 * one["batch"] for one in halved)
+    assert [one["batch"] for one in halved][-2:] == [16, 8]
     assert client.summary["batch"] == 8
     before, after = ((Path(one.work) / "class.raw").read_bytes() for one in (asked, small))
-    same = sum(a == b for a, b in zip(before, after, strict=True))
-    assert same / len(before) > 0.995  # another size of batch may round otherwise
+    assert before == after, "no chip's result depends on what is in its batch"
 
     heard.clear()
     list(client.predict(small, heard.append))
@@ -136,8 +132,8 @@ def test_the_memory_it_reports_is_declared_and_says_so(
     device: Simulated, asked: PredictOrder
 ) -> None:
     client = device.client
-    list(client.predict(replace(asked, windows=asked.windows[:2])))
-    assert 380 < client.summary["mem_mb"] < 450  # 200 + weights + 64 chips of 3 MB
+    list(client.predict(asked))
+    assert 380 < client.summary["mem_mb"] < 450  # 200 + weights + a batch of 64 chips of 3 MB
     assert client.summary["mem_simulated"] is True
 
 
