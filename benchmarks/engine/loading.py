@@ -1,19 +1,19 @@
 """The engine's loader by itself."""
 
 from pathlib import Path
+from typing import Any
 
-from constellation_pipelines.inference.package import load_package
 from constellation_pipelines.inference.protocol import PredictOrder
 
 
-def chips_of(order: PredictOrder) -> int:
-    """Read, mask and cut all chips of an order; how many there were."""
-    from constellation_pipelines.inference.predict import select
-    from constellation_pipelines.inference.reader import Reader, ReadOrder
+def chips_of(order: PredictOrder, network: Any) -> int:
+    """Read, mask and cut all chips of an order, as for this network; how many there were."""
+    from constellation_pipelines.inference.predict import work_of
+    from constellation_pipelines.inference.source import ReadOrder, open_source
 
-    card = load_package(Path(order.model_folder)).card
-    shape_px = (order.grid.height_px, order.grid.width_px)
     bands = tuple(band.index for band in order.bands)
-    to_read = ReadOrder(Path(order.uri), shape_px, bands, order.nodata, order.windows)
-    with Reader(to_read) as reader:
-        return sum(select(tile, card.chip_px).left for group in reader for tile in group)
+    to_read = ReadOrder(Path(order.uri), order.grid, bands, order.nodata, order.windows)
+    work = work_of(network, {}, order)
+    with open_source(to_read) as source:
+        pieces = work.read(source, order.windows, lambda _: None, lambda _: False)
+        return sum(len(cut) for piece in pieces for cut in piece.cuts)
