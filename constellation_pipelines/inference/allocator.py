@@ -9,7 +9,7 @@ M_ARENA_MAX = -8
 
 KEPT_BYTES = 256 * 2**20  # freed memory up to this stays with the process
 MAPPED_BYTES = 32 * 2**20  # the largest threshold glibc takes; what is below is used again
-ARENAS = 2  # shared by all threads; each of its own would keep what it has freed
+ARENAS = 1  # shared by all threads; each of its own would keep what it has freed
 
 
 def tune_allocator() -> None:

@@ -1,11 +1,15 @@
 """The pixels that a row of chips sees, while it is read: a band of the raster that moves down."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from constellation_pipelines.domain.window import Window
+
+# What a chip sees of the grid, and how far it reaches beyond that above and to the left.
+Edged = tuple[Window, int, int]
 
 
 class Canvas:
@@ -38,16 +42,19 @@ class Canvas:
         """Which pixels of a window hold data; a view."""
         return self._valid[self._place(window)]
 
-    def chip(self, inside: Window, above: int, left: int, chip_px: int) -> NDArray[Any]:
-        """A chip (bands, px, px) that sees a window of the grid, mirrored beyond the grid's edge;
-        `above` and `left` are how far it reaches beyond that on those sides.
-        """
-        rows, columns = self._place(inside)
-        return mirrored(self._pixels[:, rows, columns], above, left, chip_px)
+    def chips(self, edged: Sequence[Edged], chip_px: int) -> NDArray[Any]:
+        """Chips (n, bands, px, px), mirrored where they reach beyond the grid."""
+        found = np.empty((len(edged), len(self._pixels), chip_px, chip_px), self._pixels.dtype)
+        for chip, (inside, above, left) in zip(found, edged, strict=True):
+            rows, columns = self._place(inside)
+            chip[:] = mirrored(self._pixels[:, rows, columns], above, left, chip_px)
+        return found
 
-    def holes(self, inside: Window, above: int, left: int, chip_px: int) -> NDArray[np.bool_]:
-        """The same of which pixels hold data (px, px)."""
-        found: NDArray[np.bool_] = mirrored(self.valid(inside)[None], above, left, chip_px)[0]
+    def holes(self, edged: Sequence[Edged], chip_px: int) -> NDArray[np.bool_]:
+        """The same of which pixels hold data (n, px, px)."""
+        found = np.empty((len(edged), chip_px, chip_px), np.bool_)
+        for chip, (inside, above, left) in zip(found, edged, strict=True):
+            chip[:] = mirrored(self.valid(inside)[None], above, left, chip_px)[0]
         return found
 
     def _place(self, window: Window) -> tuple[slice, slice]:

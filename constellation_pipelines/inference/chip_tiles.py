@@ -79,7 +79,7 @@ class ChipTiles:
         else:
             probability, index = (part.cpu().numpy() for part in answer.max(1))
             tile.classes[start:end] = self._values[index]
-            tile.answers[start:end, 0] = probability
+            tile.answers[start:end, 0] = np.nan_to_num(probability)  # a network may fail
         tile.infer_ms += ms_each * (end - start)
         tile.left -= end - start
 

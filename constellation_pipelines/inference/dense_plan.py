@@ -65,6 +65,12 @@ class DensePlan:
         """What a chip sees of the grid."""
         return window_of(self.rows.inside(place[0]), self.columns.inside(place[1]))
 
+    def edged(self, place: Place) -> tuple[Window, int, int]:
+        """What a chip sees of the grid; how far it reaches beyond that above and to the left."""
+        inside = self.inside(place)
+        above = inside.row_off_px - self.rows.seen(place[0])[0]
+        return inside, above, inside.col_off_px - self.columns.seen(place[1])[0]
+
     def tiles_near(self, window: Window, margin_px: int) -> tuple[Window, ...]:
         """The tiles that share pixels with a window grown by a margin on each side, in order."""
         grown = Window(

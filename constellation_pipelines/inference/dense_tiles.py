@@ -140,16 +140,12 @@ class DenseTiles:
         return cuts
 
     def _chips(self, plan: DensePlan, canvas: Canvas, places: list[Place]) -> Cut:
-        px, pixels, holes, whole = self._card.chip_px, [], [], True
-        for row, column in places:
-            inside = plan.inside((row, column))
-            above = inside.row_off_px - plan.rows.seen(row)[0]
-            left = inside.col_off_px - plan.columns.seen(column)[0]
-            pixels.append(canvas.chip(inside, above, left, px))
-            holes.append(canvas.holes(inside, above, left, px))
-            whole = whole and bool(holes[-1].all())
-        tiles = [tuple(plan.tiles_of[place]) for place in places]
-        return Cut(np.stack(pixels), None if whole else np.stack(holes), tiles, places)
+        whole = all(bool(canvas.valid(plan.inside(place)).all()) for place in places)
+        pixels = canvas.chips([plan.edged(place) for place in places], self._card.chip_px)
+        holes = None
+        if not whole:
+            holes = canvas.holes([plan.edged(place) for place in places], self._card.chip_px)
+        return Cut(pixels, holes, [tuple(plan.tiles_of[place]) for place in places], places)
 
     # ---- in the run's thread ----
 

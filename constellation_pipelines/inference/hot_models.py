@@ -31,8 +31,9 @@ class HotModels:
         take: Callable[[Callable[[], Network]], Network] = lambda work: work(),
         budget_mb: float | None = None,
     ) -> None:
-        """`budget_mb` is the room for weights, None for the device's own. `take` brings a network onto the device in a turn of its own, so that no batch's memory
-        is measured meanwhile; weights are read from disk before that.
+        """`budget_mb` is the room for weights, None for the device's own. `take` brings a network
+        onto the device in a turn of its own, so that no batch's memory is measured meanwhile;
+        weights are read from disk before that.
         """
         self._device = device
         self._budget_mb = budget_mb or room_mb(device)

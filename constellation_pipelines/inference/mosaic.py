@@ -5,8 +5,6 @@ from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.geo.stitch import Axis
 
-FEW_CLASSES = 64  # compared one after the other on the processor
-
 
 class Mosaic:
     """Takes chips and gives back the pixels that are final with each.
@@ -26,9 +24,11 @@ class Mosaic:
         self._down = weights_of(rows, device)
         self._across = weights_of(columns, device)
 
+    @torch.inference_mode()
     def add(self, row: int, column: int, answer: Tensor) -> Tensor:
         """A chip's answer (channels, px, px) -> the mean (channels, height, width) of the pixels
-        that it owns. Pixels of which a neighbour was never given come out as anything.
+        that it owns, in the answer's own memory. Pixels of which a neighbour was never given come
+        out as anything.
         """
         used = part(answer, self._rows, row, self._columns, column)
         across = self._beside(row, column, used)
@@ -41,14 +41,13 @@ class Mosaic:
         if ramp == 0:
             return used
         up, down = self._across
-        result = used[:, :, :own].clone()
+        result, rest = used[:, :, :own], used[:, :, own:]
         before = self._right.pop(row, None)
         if before is not None and before[0] == column - 1:
             # The last chip of a row may see less of the grid than the ramp is wide.
             width = min(ramp, own)
             result[:, :, :width].mul_(up[:width]).add_(before[1][:, :, :width])
         if column < axis.count - 1:
-            rest = used[:, :, own:]
             self._right[row] = (column, rest * down[: rest.shape[2]])
         return result
 
@@ -84,17 +83,12 @@ def part(answer: Tensor, rows: Axis, row: int, columns: Axis, column: int) -> Te
     return answer[:, first - top : last - top, start - left : end - left]
 
 
+@torch.inference_mode()
 def best(means: Tensor) -> tuple[Tensor, Tensor]:
     """Means (classes, height, width) -> the best class's number and its mean, each (height, width);
-    of equal ones the first.
+    of equal ones the first. A mean that is no number counts as 0.
+
+    `max` and not `argmax`, which takes twelve times as long on the processor.
     """
-    if means.device.type != "cpu" or len(means) > FEW_CLASSES:
-        top, number = means.max(0)
-        return number.to(torch.uint8), top
-    top = means[0].clone()
-    number = torch.zeros(top.shape, dtype=torch.uint8)
-    for i, one in enumerate(means[1:], 1):
-        better = one > top
-        number.masked_fill_(better, i)
-        torch.maximum(top, one, out=top)
-    return number, top
+    top, number = means.max(0)
+    return number.to(torch.uint8), top.nan_to_num_(0.0)

@@ -52,17 +52,18 @@ class Network:
         """Normalised chips (n, bands, px, px) -> what the network says, in float32.
 
         Probabilities (n, classes) or (n, classes, px, px), numbers (n, 1, px, px), or vectors
-        (n, channels). A probability that is no number is 0.
+        (n, channels); NaN where the network fails.
         """
         chips = chips.to(self.dtype)
         if self.device.type == "cuda":
             chips = chips.contiguous(memory_format=torch.channels_last)
-        found = self.module(chips).float()
+        # In the network's own type as long as possible: half as many bytes to turn round.
+        found = self.module(chips).contiguous().float()
         if self.card.task is Task.REGRESSION:
             return found.reshape(len(found), 1, *found.shape[-2:])
         if self.card.task is Task.EMBEDDING:
             return found
-        return found.contiguous().softmax(1).nan_to_num_(0.0)
+        return found.softmax(1)
 
     def classify(self, chips: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Normalised chips (n, bands, px, px) -> index of the best class, its probability."""

@@ -55,13 +55,19 @@ class Normaliser:
         mean of its chip's other pixels, so that holes add no edges; NaN never gets through.
         """
         if self.device.type != "cpu":
-            return self._convert(chips, valid).to(self.dtype)
+            values = torch.addcmul(self._columns[1], chips.to(torch.float32), self._columns[0])
+            return self._finish(values.clamp(*self._limits), valid).to(self.dtype)
+        # Band by band with plain numbers, few chips at a time: broadcasting a column is half as
+        # fast here, and so is memory beyond the core's own.
         result = torch.empty(chips.shape, dtype=self.dtype)
-        count = max(CHUNK_VALUES // max(chips[0].numel(), 1), 1)
+        count = max(CHUNK_VALUES // max(chips[0, 0].numel(), 1), 1)
         for start in range(0, len(chips), count):
             part = slice(start, start + count)
             holes = None if valid is None or bool(valid[part].all()) else valid[part]
-            result[part].copy_(self._convert(chips[part], holes))
+            for i, gain in enumerate(self.gain):
+                values = chips[part, i : i + 1].to(torch.float32, copy=True)
+                values.mul_(gain).add_(self.offset[i]).clamp_(self.low[i], self.high[i])
+                result[part, i : i + 1].copy_(self._finish(values, holes))
         return result
 
     def stored(
@@ -71,16 +77,7 @@ class Normaliser:
         mask = None if valid is None else torch.from_numpy(valid).to(self.device)
         return torch.from_numpy(chips).to(self.device), mask
 
-    def _convert(self, chips: Tensor, valid: Tensor | None) -> Tensor:
-        values = chips.to(torch.float32, copy=True)
-        if self.device.type == "cpu":
-            # Band by band with plain numbers: broadcasting a column is half as fast here.
-            for i in range(len(self.gain)):
-                band = values[:, i].mul_(self.gain[i]).add_(self.offset[i])
-                band.clamp_(self.low[i], self.high[i])
-        else:
-            values = torch.addcmul(self._columns[1], values, self._columns[0])
-            values = values.clamp(*self._limits)
+    def _finish(self, values: Tensor, valid: Tensor | None) -> Tensor:
         return values if valid is None else fill_holes(values, valid.unsqueeze(1))
 
 

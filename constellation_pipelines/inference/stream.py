@@ -113,7 +113,8 @@ class Stream:
         """Take the next piece in; wait for it only while the device has nothing to do."""
         piece = pieces.next(wait=not self._under_way and not self._waiting)
         if piece is not None:
-            self._work.begin(piece)
+            if piece.tiles:
+                self._work.begin(piece)
             for cut in piece.cuts:
                 self._runs.append((cut, 0, len(cut)))
                 self._waiting += len(cut)

@@ -112,7 +112,7 @@ class WorkRaster:
         stored = flip(np.ascontiguousarray(values, self.layout.dtype))
         try:
             for row, line in enumerate(stored, rows.start):
-                os.pwrite(self._file, line.tobytes(), self._offset(row, columns.start))
+                os.pwrite(self._file, line.data, self._offset(row, columns.start))
         except OSError as error:
             raise EngineFailed(f"the working raster cannot be written: {error.strerror}") from error
 

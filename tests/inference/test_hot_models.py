@@ -12,6 +12,7 @@ from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.inference.hot_models import HotModels, leaving
 from constellation_pipelines.inference.network import tuned_batch
+from constellation_pipelines.inference.package import load_package
 from tests.inference.conftest import PACKAGE
 
 CPU = torch.device("cpu")
@@ -30,9 +31,7 @@ def test_the_oldest_go_until_the_new_one_has_room_and_no_more(
 
 @pytest.fixture
 def folders(tmp_path: Path, model: Model) -> list[tuple[str, Path]]:
-    """Packages that differ in their version alone, each of 5.4 MB in bfloat16 or 10.7 in float32."""
-    from constellation_pipelines.inference.package import load_package
-
+    """Packages that differ in their version alone."""
     found = []
     for version in ("1", "2", "3"):
         folder = tmp_path / model.card.name / version
