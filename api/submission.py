@@ -101,6 +101,7 @@ def plan(database: Database, request: JobRequest) -> JobPlan:
         mode=request.mode,
         gpu_count=request.gpu_count,
         gpu_mem_mb=request.gpu_mem_mb,
+        max_cloud_fraction=request.max_cloud_fraction,
     )
     return plan_scenes(database, model, found, params)
 
@@ -153,7 +154,12 @@ def plan_scenes(
 def fit_at(scene: Scene, model: Model, params: JobParams, at: int) -> Fit:
     """How the model takes the scene. Raises SceneUnfit, pointing at it."""
     try:
-        return fit(scene, model.card, accept_gsd_mismatch=params.accept_gsd_mismatch)
+        return fit(
+            scene,
+            model.card,
+            accept_gsd_mismatch=params.accept_gsd_mismatch,
+            max_cloud_fraction=params.max_cloud_fraction,
+        )
     except SceneUnfit as error:
         field = f"scenes[{at}]" if error.field in (None, "scenes") else error.field
         raise SceneUnfit(error.message, field=field) from error

@@ -51,7 +51,7 @@ def forget_earlier(database: Database, lease: Lease, plan: Plan, lake: LakeResou
     for earlier in earlier_runs(database, plan.run_id):
         files = files_of(plan, earlier, lake)
         shutil.rmtree(files.work, ignore_errors=True)
-        for path in (files.predictions, files.raster, files.item):
+        for path in files.all():
             path.unlink(missing_ok=True)
         with database.transaction() as connection:
             adoption.forget(connection, lease, earlier.id)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from assets.plan import Plan
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.fault import Fault
-from constellation_pipelines.domain.tile import TileResult
+from constellation_pipelines.domain.tile import TileResult, sound
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.store import faults, profiles, queue, tile_attempts, tiles
 from constellation_pipelines.store.database import Connection, Database
@@ -88,7 +88,7 @@ class Committer:
         return [
             tiles.TileRow(
                 digest=self.plan.digests[one.result.window],
-                result=one.result,
+                result=sound(one.result),
                 footprint=place.footprint,
                 mercator=place.mercator,
                 area_km2=place.area_km2,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from assets.products import are_there
 from constellation_pipelines.domain.errors import AoiMissesScene, NotFound
 from constellation_pipelines.domain.fit import Fit, fit, treatment
 from constellation_pipelines.domain.model import Model
@@ -26,6 +27,7 @@ class Options:
     accept_gsd_mismatch: bool = False
     reuse: bool = True
     max_failed_tile_ratio: float = 0.5
+    max_cloud_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Plan:
     reused: dict[Window, str]
     places: Places
     reuse: bool = True
+    max_cloud_fraction: float | None = None
     retried: bool = False  # earlier runs of the same job and scene did not complete
 
     @property
@@ -75,14 +78,19 @@ def make_plan(
     model = models.find(connection, str(request.params.get("model") or model_name))
     if model.card.name != model_name:
         raise NotFound(f"the job asks for {model.card.reference}, not for {model_name}")
-    fitted = fit(scene, model.card, accept_gsd_mismatch=options.accept_gsd_mismatch)
-    digests = digests_of(scene, model, fitted, request.params)
+    fitted = fit(
+        scene,
+        model.card,
+        accept_gsd_mismatch=options.accept_gsd_mismatch,
+        max_cloud_fraction=options.max_cloud_fraction,
+    )
+    digests = digests_of(scene, model, fitted, request.params.get("aoi"), options)
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)
     reused = others if options.reuse else set()
     # Tiles of an earlier attempt count as done only while their pixels are still there: in the
-    # working raster, or in one that is whole.
-    whole = files.raster.exists() and len(own | reused) == len(digests)
+    # working rasters, or in outputs that are whole.
+    whole = are_there(model.card, files) and len(own | reused) == len(digests)
     worked = are_whole(files.work, model.card, fitted.grid)
     done = reused | (own if worked or whole else set())
     plans.bind(
@@ -108,19 +116,20 @@ def make_plan(
         kept,
         Places(fitted.grid),
         reuse=options.reuse,
+        max_cloud_fraction=options.max_cloud_fraction,
         retried=request.retried,
     )
 
 
 def digests_of(
-    scene: Scene, model: Model, fitted: Fit, params: dict[str, Any]
+    scene: Scene, model: Model, fitted: Fit, aoi: dict[str, Any] | None, options: Options
 ) -> dict[Window, str]:
     """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
     every = tile_windows(fitted.grid, model.card.tile_unit_px)
-    windows = windows_touching(fitted.grid, every, params.get("aoi"))
+    windows = windows_touching(fitted.grid, every, aoi)
     if not windows:
         raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
-    how = treatment(fitted, params.get("max_cloud_fraction"))
+    how = treatment(fitted, options.max_cloud_fraction)
     return {window: tile_digest(scene.digest, model.digest, window, how) for window in windows}
 
 

@@ -247,6 +247,8 @@ def order_of(plan: Plan, work: Path) -> PredictOrder:
         nodata=plan.scene.nodata,
         windows=(),
         work=str(work),
+        quality=plan.scene.quality,
+        max_cloud_fraction=plan.max_cloud_fraction,
     )
 
 

@@ -4,16 +4,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import dagster as dg
 from pydantic import Field
 
-from assets import adoption, checks, outputs, reuse
+from assets import adoption, checks
 from assets.begun import BegunRun, Log, Tools, leave
 from assets.committer import Committer
+from assets.conclusion import conclude
 from assets.crew import Hand
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
@@ -22,7 +22,6 @@ from assets.predicting import Prediction
 from constellation_pipelines.domain.errors import (
     ConstellationError,
     LeaseLost,
-    RunFailed,
     ServiceUnavailable,
 )
 from constellation_pipelines.domain.model import ModelCard
@@ -49,9 +48,21 @@ class PredictionConfig(dg.Config):
         default=0.5, ge=0, le=1, description="Fail the run when more of its tiles failed than this."
     )
 
+    max_cloud_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Skip tiles of which more than this is clouded, by the scene's quality mask.",
+    )
+
     def options(self) -> Options:
         """As the plan wants them."""
-        return Options(self.accept_gsd_mismatch, self.reuse, self.max_failed_tile_ratio)
+        return Options(
+            self.accept_gsd_mismatch,
+            self.reuse,
+            self.max_failed_tile_ratio,
+            self.max_cloud_fraction,
+        )
 
 
 def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinition:
@@ -217,92 +228,11 @@ def reporter(log: Log) -> Callable[[tiles.Progress], None]:
 
     def report(progress: tiles.Progress) -> None:
         nonlocal reported_at
-        done = progress.completed + progress.failed + progress.reused
+        done = progress.done
         if time.monotonic() - reported_at >= REPORT_S or done == progress.planned:
             reported_at = time.monotonic()
             failed = f", {progress.failed} failed" if progress.failed else ""
-            log.info(f"{done} of {progress.planned} tiles{failed}")
+            skipped = f", {progress.skipped} skipped for clouds" if progress.skipped else ""
+            log.info(f"{done} of {progress.planned} tiles{failed}{skipped}")
 
     return report
-
-
-def conclude(
-    database: Database,
-    plan: Plan,
-    options: Options,
-    device: dict[str, Any],
-    lease: queue.Lease,
-) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads the bare class
-    """Write the outputs, check them, and report. Raises RunFailed when too many tiles failed."""
-    plan = adoption.settle(database, lease, plan)
-    with database.transaction() as connection:
-        queue.guard(connection, lease)
-        rows = tiles.of_run(connection, plan.run_id)
-        earlier = tiles.rasters_of(connection, plan.reused_digests())
-    reuse.copy_classes(plan, earlier)
-    outputs.write_outputs(plan, rows)
-    summary = outputs.summarise(plan, rows)
-    with database.transaction() as connection:
-        queue.guard(connection, lease)
-        plans.record_metrics(connection, plan.run_id, run_metrics(plan, summary, device))
-        verdicts = checks.run_checks(connection, plan, len(rows))
-    if summary.failed > options.max_failed_tile_ratio * plan.planned:
-        raise RunFailed(
-            f"{summary.failed} of {plan.planned} tiles failed: {'; '.join(summary.errors)}"
-        )
-    return dg.MaterializeResult(
-        metadata=asset_metadata(plan, summary, device),
-        check_results=[checks.result(plan.model.card.name, verdict) for verdict in verdicts],
-        data_version=dg.DataVersion(plan.model.digest[:12] + plan.scene.digest[:12]),
-    )
-
-
-def run_metrics(plan: Plan, summary: outputs.Summary, device: dict[str, Any]) -> dict[str, Any]:
-    """What the run's row keeps."""
-    return {
-        **device,
-        "area_km2": summary.area_km2,
-        "infer_s": summary.infer_s,
-        "read_s": summary.read_s,
-        "class_counts": summary.class_counts,
-        "errors": summary.errors,
-        "gsd_mismatch": plan.fit.gsd_mismatch,
-        "outputs": {
-            "predictions": str(plan.files.predictions),
-            "raster": existing(plan.files.raster),
-            "item": str(plan.files.item),
-        },
-    }
-
-
-def existing(path: Path) -> str | None:
-    """The path as text, or None where nothing was written."""
-    return str(path) if path.exists() else None
-
-
-def asset_metadata(plan: Plan, summary: outputs.Summary, device: dict[str, Any]) -> dict[str, Any]:
-    """What Dagster's UI shows of a materialization."""
-    metadata: dict[str, Any] = {
-        "dagster/row_count": summary.rows,
-        "tiles_planned": plan.planned,
-        "tiles_reused": len(plan.reused),
-        "tiles_failed": summary.failed,
-        "area_km2": summary.area_km2,
-        "class_counts": dg.MetadataValue.json(summary.class_counts),
-        "gsd_m": plan.scene.gsd_m,
-        "gsd_mismatch": plan.fit.gsd_mismatch,
-        "device_s": device["device_s"],
-        "model": plan.model.card.reference,
-        "job_id": str(plan.job_id),
-        "predictions": dg.MetadataValue.path(str(plan.files.predictions)),
-    }
-    if device["device"] is not None:  # none was needed when every tile was there already
-        metadata |= {"device": device["device"], "simulated": device["simulated"]}
-    if plan.files.raster.exists():
-        metadata["raster"] = dg.MetadataValue.path(str(plan.files.raster))
-    png = outputs.preview(plan)
-    if png is not None:
-        metadata["preview"] = dg.MetadataValue.md(outputs.preview_markdown(png))
-    if summary.errors:
-        metadata["errors"] = dg.MetadataValue.json(summary.errors)
-    return metadata

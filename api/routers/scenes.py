@@ -1,12 +1,15 @@
 """Routes of scenes."""
 
+from pathlib import Path as FilePath
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
 from api.deps import DatabasePart, SettingsPart
 from api.schemas.base import NO_CONTROLS
-from api.schemas.scene import SceneDetail, ScenePage, SceneReply, SceneRequest
+from api.schemas.scene import QualityRequest, SceneDetail, ScenePage, SceneReply, SceneRequest
+from constellation_pipelines.domain.errors import SceneRefused
+from constellation_pipelines.domain.quality import QualityMask
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
 from constellation_pipelines.store import scenes
@@ -33,19 +36,30 @@ def add_scene(
     Registering it again with other bands or another calibration describes it anew, until a job
     has used it; from then on that takes a new key.
     """
-    path = resolve_scene_path(request.path, settings.allowed_scene_roots)
+    roots = settings.allowed_scene_roots
+    path = resolve_scene_path(request.path, roots)
     described = describe_scene(
         path,
         bands=request.bands,
         scale=request.scale,
         offset=request.offset,
         key=request.key,
+        quality=None if request.quality is None else quality_mask(request.quality, roots),
     )
     with database.transaction() as connection:
         scene = scenes.add(connection, described)
     response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)
+
+
+def quality_mask(request: QualityRequest, roots: tuple[FilePath, ...]) -> QualityMask:
+    """The mask asked for; its file comes from the same folders as scenes do."""
+    try:
+        path = resolve_scene_path(request.path, roots)
+    except SceneRefused as error:
+        raise SceneRefused(f"its quality mask: {error.message}", field="quality.path") from error
+    return QualityMask(request.kind, str(path), request.index)
 
 
 @router.get("", summary="List scenes")

@@ -65,6 +65,13 @@ class JobRequest(Request):
     max_failed_tile_ratio: float = Field(
         default=0.5, ge=0, le=1, description="A run fails when more of its tiles than this failed."
     )
+    max_cloud_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Skip tiles of which more than this is clouded, by the scene's quality mask. "
+        "Scenes without one are refused.",
+    )
     mode: Literal["parallel", "serial"] = Field(
         default="parallel", description="`serial`: the job's runs go one by one, in order."
     )
@@ -104,6 +111,7 @@ class JobReply(Reply):
     tiles_reused: int = Field(description="Those that already had a valid result.")
     tiles_completed: int
     tiles_failed: int
+    tiles_skipped: int = Field(description="Those left out because they are too cloudy.")
     area_km2: float = Field(description="Area of the tiles that the job's runs computed.")
 
 

@@ -39,6 +39,7 @@ class RunReply(Reply):
     tiles_reused: int
     tiles_completed: int
     tiles_failed: int
+    tiles_skipped: int = Field(description="Those left out because they are too cloudy.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

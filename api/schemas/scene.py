@@ -7,9 +7,20 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, StringConstraints
 
 from api.schemas.base import Line, Reference, Reply, Request
+from constellation_pipelines.domain.quality import QualityKind
 from constellation_pipelines.domain.scene import Scene
 
-BandName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
+BandName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_ .:/()-]{1,64}$")]
+
+
+class QualityRequest(Request):
+    """A mask that tells which pixels are clouded."""
+
+    path: Reference = Field(description="A path under one of the allowed folders.")
+    kind: QualityKind = Field(
+        description="scl: Sentinel-2 scene classification; qa_pixel: Landsat Collection 2."
+    )
+    index: int = Field(default=1, ge=1, le=1000, description="The number of the band.")
 
 
 class SceneRequest(Request):
@@ -25,13 +36,16 @@ class SceneRequest(Request):
 
     path: Reference = Field(description="A path under one of the allowed folders.")
     bands: Annotated[list[BandName], Field(min_length=1, max_length=200)] | None = Field(
-        default=None, description="Common names of the bands in the order of the file."
+        default=None, description="Common names in the order of the file, - for a band without one."
     )
     scale: float | None = Field(
         default=None, gt=0, le=1e6, description="Physical value = stored value * scale + offset."
     )
     offset: float | None = Field(default=None, ge=-1e6, le=1e6)
     key: Line | None = Field(default=None, description="Its short unique name; else the file's.")
+    quality: QualityRequest | None = Field(
+        default=None, description="Else a band called SCL or QA_PIXEL, or a file the Item names."
+    )
 
 
 class BandReply(Reply):
@@ -43,6 +57,15 @@ class BandReply(Reply):
     dtype: str
     scale: float | None
     offset: float | None
+    wavelength_um: float | None
+
+
+class QualityReply(Reply):
+    """Where a scene's quality mask is."""
+
+    kind: QualityKind
+    uri: str
+    index: int
 
 
 class SceneReply(Reply):
@@ -59,6 +82,7 @@ class SceneReply(Reply):
     area_km2: float
     bands: list[BandReply]
     nodata: float | None
+    quality: QualityReply | None
     footprint: dict[str, Any] = Field(description="GeoJSON, lon/lat, split at 180 degrees.")
     start_at: datetime | None
     end_at: datetime | None
@@ -84,6 +108,7 @@ class SceneReply(Reply):
             "area_km2": scene.area_km2,
             "bands": [BandReply.model_validate(band) for band in scene.bands],
             "nodata": scene.nodata,
+            "quality": scene.quality and QualityReply.model_validate(scene.quality),
             "footprint": scene.footprint,
             "start_at": scene.start_at,
             "end_at": scene.end_at,

@@ -206,7 +206,8 @@ def stream_has_every_event(connection: Connection, world: World) -> Iterator[str
 # ---- tiles: once each, the same in PostGIS, GeoParquet, Dagster and the raster ----
 
 COMPLETED_RUNS = """
-select r.id, r.tiles_planned, r.tiles_reused, r.tiles_completed, r.tiles_failed, r.metrics
+select r.id, r.tiles_planned, r.tiles_reused, r.tiles_completed, r.tiles_failed,
+       r.tiles_skipped, r.metrics
   from constellation.runs r
  where r.state = 'COMPLETED' and r.model_id is not null order by r.id
 """
@@ -272,7 +273,7 @@ def compare_counts(
         yield f"run {run['id']} had {due} tiles to write, its file has {len(digests)}"
     if len(rows) != due:
         yield f"run {run['id']} had {due} tiles to write, PostGIS has {len(rows)}"
-    counted = run["tiles_completed"] + run["tiles_failed"]
+    counted = run["tiles_completed"] + run["tiles_failed"] + run["tiles_skipped"]
     if len(own) == len(rows) != counted:
         yield f"run {run['id']} counts {counted} tiles, PostGIS has {len(rows)}"
     if not stated or any(count != len(digests) for count in stated):
@@ -300,7 +301,7 @@ def rasters_are_whole(connection: Connection, world: World) -> Iterator[str]:
     for run in connection.execute(COMPLETED_RUNS).fetchall():
         if run["tiles_planned"] == 0:
             continue
-        path = output(run, "raster")
+        path = output(run, "classes")
         if path is None or not path.is_file():
             yield f"run {run['id']} is COMPLETED without its class raster {path}"
             continue
@@ -341,8 +342,8 @@ def lake_is_tidy(connection: Connection, world: World) -> Iterator[str]:
     """No half-written file is left, and no working file save for a retry to go on with."""
     unfinished = {str(row["id"]) for row in connection.execute(UNFINISHED)}
     for path in sorted(path for path in world.lake.rglob("*") if path.is_file()):
-        is_work = path.parent == world.lake / "work"
-        if path.name.startswith(".") or (is_work and path.name.split(".")[0] not in unfinished):
+        is_work = path.parent.parent == world.lake / "work"
+        if path.name.startswith(".") or (is_work and path.parent.name not in unfinished):
             yield f"{path} was left behind"
 
 

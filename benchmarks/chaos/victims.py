@@ -16,7 +16,8 @@ WORKING = """
 select q.run_id, q.fence, q.pid, q.worker_id
   from constellation.run_queue q join constellation.runs r on r.id = q.run_id
  where q.state = 'leased' and q.pid is not null and not q.cancel_requested and r.state = 'RUNNING'
-   and r.tiles_completed > 0 and r.tiles_completed + r.tiles_failed < r.tiles_planned
+   and r.tiles_completed > 0
+   and r.tiles_completed + r.tiles_failed + r.tiles_skipped < r.tiles_planned
  order by q.run_id
 """
 

@@ -36,12 +36,18 @@ def follow(client: Client, job_id: str, *, quiet: bool = False) -> dict[str, Any
                 task,
                 description=f"{printable(job['name'][:40])} {job['state']}",
                 total=job["tiles_planned"],
-                completed=job["tiles_reused"] + job["tiles_completed"] + job["tiles_failed"],
+                completed=done(job),
             )
             if job["state"] in FINAL:
                 return job
             time.sleep(POLL_S)
             job = patient_get(client, path)
+
+
+def done(item: dict[str, Any]) -> int:
+    """Tiles of a job or run that are through, reused ones included."""
+    kinds = ("reused", "completed", "failed", "skipped")
+    return sum(int(item[f"tiles_{kind}"]) for kind in kinds)
 
 
 def patient_get(client: Client, path: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from constellation_pipelines.commands.client import connect, segment
-from constellation_pipelines.commands.follow import follow, outcome_of
+from constellation_pipelines.commands.follow import done, follow, outcome_of
 from constellation_pipelines.commands.output import (
     JsonFlag,
     moment,
@@ -32,6 +32,15 @@ GsdOption = Annotated[
 NoReuseOption = Annotated[
     bool, typer.Option("--no-reuse", help="Compute tiles again that have a valid result.")
 ]
+CloudOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cloud-fraction",
+        min=0,
+        max=1,
+        help="Skip tiles that are clouded beyond this share, by the scene's quality mask.",
+    ),
+]
 JobArgument = Annotated[str, typer.Argument(help="A job's id.")]
 
 
@@ -44,6 +53,7 @@ def submit(
     priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")] = 0,
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
+    max_cloud_fraction: CloudOption = None,
     serial: Annotated[bool, typer.Option("--serial", help="Run the scenes one by one.")] = False,
     gpus: Annotated[
         int, typer.Option(min=1, max=64, help="GPUs of one host that each run asks for.")
@@ -57,7 +67,7 @@ def submit(
     """Submit a job. With --wait the exit code is 0 only when it completes."""
     from uuid import uuid4
 
-    request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse)
+    request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse, max_cloud_fraction)
     request |= {"priority": priority} | ({} if name is None else {"name": name})
     request |= {"mode": "serial" if serial else "parallel"}
     request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
@@ -81,10 +91,11 @@ def quote(
     aoi: AoiOption = None,
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
+    max_cloud_fraction: CloudOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check a job and count its tiles without submitting it."""
-    request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse)
+    request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse, max_cloud_fraction)
     with connect() as client:
         found = client.post("/jobs/quote", request)
     if as_json:
@@ -185,7 +196,12 @@ def retry(job_id: JobArgument, as_json: JsonFlag = False) -> None:
 
 
 def request_of(
-    model: str, scenes: list[str], aoi: Path | None, accept_gsd_mismatch: bool, no_reuse: bool
+    model: str,
+    scenes: list[str],
+    aoi: Path | None,
+    accept_gsd_mismatch: bool,
+    no_reuse: bool,
+    max_cloud_fraction: float | None,
 ) -> dict[str, Any]:
     """The body of a submission."""
     return {
@@ -194,6 +210,7 @@ def request_of(
         "aoi": None if aoi is None else read_aoi(aoi),
         "accept_gsd_mismatch": accept_gsd_mismatch,
         "reuse": not no_reuse,
+        "max_cloud_fraction": max_cloud_fraction,
     }
 
 
@@ -222,6 +239,7 @@ def print_job(job: dict[str, Any]) -> None:
             "submitted": f"{moment(job['created_at'])} by {job['submitted_by']} ({job['origin']})",
             "tiles": f"{done(job)} of {job['tiles_planned']}",
             "failed tiles": job["tiles_failed"],
+            "skipped tiles": job["tiles_skipped"],
             "area": f"{job['area_km2']:,.1f} km2",
             "error": job["error"],
         }
@@ -263,11 +281,6 @@ def print_waiting(runs: list[dict[str, Any]]) -> None:
         ],
         empty="",
     )
-
-
-def done(item: dict[str, Any]) -> int:
-    """Tiles of a job or run that are through, reused ones included."""
-    return int(item["tiles_reused"] + item["tiles_completed"] + item["tiles_failed"])
 
 
 def stopping(job: dict[str, Any]) -> str:

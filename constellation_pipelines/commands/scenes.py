@@ -20,6 +20,7 @@ from constellation_pipelines.domain.errors import (
     InvalidInput,
     ServiceUnavailable,
 )
+from constellation_pipelines.domain.quality import QualityKind
 
 SUFFIXES = (".tif", ".tiff", ".jp2")
 
@@ -37,6 +38,13 @@ def add(
     ] = None,
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
     key: Annotated[str | None, typer.Option(help="The scene's short name; for one file.")] = None,
+    quality: Annotated[
+        Path | None, typer.Option(help="A mask of clouds over the same ground; for one file.")
+    ] = None,
+    quality_kind: Annotated[
+        QualityKind | None, typer.Option(help="What its values are: Sentinel-2's or Landsat's.")
+    ] = None,
+    quality_band: Annotated[int, typer.Option(min=1, help="The number of its band.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
     """Register scenes. Only headers are read; what cannot be used is refused with its reason."""
@@ -47,6 +55,8 @@ def add(
     request: dict[str, Any] = {name: value for name, value in about.items() if value is not None}
     if bands is not None:
         request["bands"] = [name.strip() for name in bands.split(",")]
+    if quality is not None or quality_kind is not None:
+        request["quality"] = mask_of(quality, quality_kind, quality_band, files)
     with connect() as client:
         results = [one for one in register(client, files, request, quiet=as_json)]
     if as_json:
@@ -110,10 +120,28 @@ def show(
             "area": f"{scene['area_km2']:,.1f} km2",
             "bands": bands,
             "no data": scene["nodata"],
+            "clouds by": clouds_by(scene["quality"]),
             "taken": moment(scene["start_at"]),
             "registered": moment(scene["created_at"]),
         }
     )
+
+
+def mask_of(
+    path: Path | None, kind: QualityKind | None, band: int, files: list[Path]
+) -> dict[str, Any]:
+    """The quality mask in a request. Raises InvalidInput for half of one."""
+    if path is None or kind is None:
+        raise InvalidInput("--quality and --quality-kind belong together")
+    if len(files) != 1:
+        raise InvalidInput("--quality is of one scene: give it with one file")
+    place = path.absolute() if path.exists() else path
+    return {"path": str(place), "kind": kind.value, "index": band}
+
+
+def clouds_by(mask: dict[str, Any] | None) -> str | None:
+    """Where a scene's quality mask is."""
+    return None if mask is None else f"{mask['kind']}, band {mask['index']} of {mask['uri']}"
 
 
 def rasters(paths: Iterable[Path]) -> Iterable[Path]:

@@ -15,6 +15,7 @@ from constellation_pipelines.demo.scenes import DemoScenes
 from constellation_pipelines.lake import predictions
 
 POLL_S = 0.25
+OUTPUTS = ("classes", "values", "embeddings", "vectors", "predictions")
 
 
 @dataclass
@@ -94,7 +95,8 @@ def follow(console: Console, client: DemoClient, shown: Shown) -> None:
         while open_jobs := [n for n, job in shown.jobs.items() if job["state"] not in FINAL]:
             for name in open_jobs:
                 job = shown.jobs[name] = client.job(shown.jobs[name]["id"])
-                done = job["tiles_completed"] + job["tiles_failed"] + job["tiles_reused"]
+                kinds = ("completed", "failed", "reused", "skipped")
+                done = sum(job[f"tiles_{kind}"] for kind in kinds)
                 progress.update(bars[name], completed=done, state=job["state"])
             time.sleep(POLL_S)
 
@@ -124,6 +126,8 @@ def tiles_text(job: dict[str, Any]) -> str:
         parts.append(f"{job['tiles_reused']} reused")
     if job["tiles_failed"]:
         parts.append(f"{job['tiles_failed']} failed")
+    if job["tiles_skipped"]:
+        parts.append(f"{job['tiles_skipped']} skipped")
     return ", ".join(parts)
 
 
@@ -132,7 +136,7 @@ def outputs_lines(shown: Shown) -> list[str]:
     lines = []
     for name, job in shown.jobs.items():
         places = job["runs"][-1]["metrics"].get("outputs", {})
-        found = [short(places[kind]) for kind in ("raster", "predictions") if places.get(kind)]
+        found = [short(places[kind]) for kind in OUTPUTS if places.get(kind)]
         lines += [f"{name}: {text}" for text in found or [str(job["error"] or "no outputs")]]
     return lines
 
@@ -159,7 +163,7 @@ def compare(client: DemoClient, dagster_url: str, name: str, job: dict[str, Any]
         "PostGIS": client.count_tiles(run["id"]),
         "GeoParquet": predictions.count(Path(run["metrics"]["outputs"]["predictions"])),
         "Dagster": dagster_row_count(dagster_url, run["id"]),
-        "the API": run["tiles_completed"] + run["tiles_failed"],
+        "the API": run["tiles_completed"] + run["tiles_failed"] + run["tiles_skipped"],
     }
     if len(set(counts.values())) == 1:
         return []

@@ -128,8 +128,8 @@ def planned_events_later(instance: DagsterInstance) -> AbstractContextManager[No
 
 def run_config(run: PendingRun) -> dict[str, object]:
     """The job's options as config of the predictions op."""
-    known = ("accept_gsd_mismatch", "reuse", "max_failed_tile_ratio")
-    options = {name: run.params[name] for name in known if name in run.params}
+    known = ("accept_gsd_mismatch", "reuse", "max_failed_tile_ratio", "max_cloud_fraction")
+    options = {name: run.params[name] for name in known if run.params.get(name) is not None}
     return {"ops": {names.predictions_op(run.model): {"config": options}}}
 
 

@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from constellation_pipelines.domain.band_choice import select_bands
 from constellation_pipelines.domain.errors import SceneUnfit
-from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.domain.model import GsdPolicy, InputUnit, ModelCard
+from constellation_pipelines.domain.resampling import resampled_grid
 from constellation_pipelines.domain.scene import Band, Grid, Scene
 
 
@@ -30,19 +32,29 @@ class Fit:
     resampled: bool = False
 
 
-def fit(scene: Scene, card: ModelCard, *, accept_gsd_mismatch: bool) -> Fit:
+def fit(
+    scene: Scene,
+    card: ModelCard,
+    *,
+    accept_gsd_mismatch: bool,
+    max_cloud_fraction: float | None = None,
+) -> Fit:
     """How the model takes the scene. Raises SceneUnfit with the first reason why it cannot."""
-    bands = _select_bands(scene, card)
-    _check_radiometry(scene, bands)
-    mismatch = not card.gsd_min_m <= scene.gsd_m <= card.gsd_max_m
-    if mismatch and not accept_gsd_mismatch:
+    bands = select_bands(scene, card)
+    _check_radiometry(scene, bands, card)
+    _check_clouds(scene, max_cloud_fraction)
+    if card.gsd_min_m <= scene.gsd_m <= card.gsd_max_m:
+        return Fit(bands, False, scene.grid)
+    if card.gsd_policy is GsdPolicy.RESAMPLE and card.gsd_m is not None:
+        return Fit(bands, False, resampled_grid(scene, card.gsd_m), resampled=True)
+    if not accept_gsd_mismatch:
         raise SceneUnfit(
             f"scene {scene.key} has a pixel size of {scene.gsd_m:.3g} m; {card.reference} takes "
             f"{card.gsd_min_m:g} to {card.gsd_max_m:g} m. Set accept_gsd_mismatch to run it all "
             "the same; its results will say so",
             field="accept_gsd_mismatch",
         )
-    return Fit(bands, mismatch, scene.grid)
+    return Fit(bands, True, scene.grid)
 
 
 def treatment(fitted: Fit, max_cloud_fraction: float | None = None) -> tuple[object, ...]:
@@ -64,45 +76,52 @@ def radiometry(band: Band) -> Radiometry | None:
     return Radiometry.TRUE_COLOUR if band.dtype == "uint8" else None
 
 
-def _select_bands(scene: Scene, card: ModelCard) -> tuple[Band, ...]:
-    found = {band.name: scene.band(band.common_name or band.name) for band in card.bands}
-    missing = [name for name, band in found.items() if band is None]
-    if missing:
-        has = ", ".join(band.common_name or band.name for band in scene.bands)
+def _check_clouds(scene: Scene, max_cloud_fraction: float | None) -> None:
+    if max_cloud_fraction is not None and scene.quality is None:
         raise SceneUnfit(
-            f"scene {scene.key} has no band {', '.join(missing)}, which {card.reference} needs; "
-            f"it has: {has}",
-            field="scenes",
+            f"scene {scene.key} has no quality mask to tell its clouds by: register it again with "
+            "--quality, or leave max_cloud_fraction out",
+            field="max_cloud_fraction",
         )
-    return tuple(band for band in found.values() if band is not None)
 
 
-def _check_radiometry(scene: Scene, bands: tuple[Band, ...]) -> None:
+def _check_radiometry(scene: Scene, bands: tuple[Band, ...], card: ModelCard) -> None:
+    for band in bands:
+        _check_numbers(scene, band)
+    if card.input_unit is InputUnit.STORED:
+        return
     kinds = set()
     for band in bands:
-        if "complex" in band.dtype:
+        kind = radiometry(band)
+        meant = kind is Radiometry.REFLECTANCE or (kind and card.input_unit is InputUnit.DISPLAY)
+        if not meant or band.scale == 0:
             raise SceneUnfit(
-                f"band {band.name} of scene {scene.key} holds complex numbers; "
-                "register an amplitude or reflectance raster instead",
+                f"band {band.name} of scene {scene.key} holds {band.dtype} values of "
+                f"{kind.value if kind else 'unknown meaning'}, and {card.reference} needs "
+                "reflectance; register the scene again with --scale and --offset, or with a STAC "
+                "Item beside it, so that value * scale + offset is reflectance",
                 field="scenes",
             )
-        if not math.isfinite(band.scale or 0) or not math.isfinite(band.offset or 0):
-            raise SceneUnfit(
-                f"band {band.name} of scene {scene.key} has a scale or offset that is no number; "
-                "register the scene again",
-                field="scenes",
-            )
-        kinds.add(radiometry(band))
-        if None in kinds or band.scale == 0:
-            raise SceneUnfit(
-                f"band {band.name} of scene {scene.key} holds {band.dtype} values of unknown "
-                "meaning; register the scene again with --scale and --offset, or with a STAC Item "
-                "beside it, so that value * scale + offset is reflectance",
-                field="scenes",
-            )
+        kinds.add(kind)
     if len(kinds) > 1:
         raise SceneUnfit(
             f"scene {scene.key} mixes bands of true colour with bands of reflectance; "
             "register it again with one meaning for all bands",
+            field="scenes",
+        )
+
+
+def _check_numbers(scene: Scene, band: Band) -> None:
+    """Refuse bands that hold or make what is no real number."""
+    if "complex" in band.dtype:
+        raise SceneUnfit(
+            f"band {band.name} of scene {scene.key} holds complex numbers; "
+            "register an amplitude or reflectance raster instead",
+            field="scenes",
+        )
+    if not math.isfinite(band.scale or 0) or not math.isfinite(band.offset or 0):
+        raise SceneUnfit(
+            f"band {band.name} of scene {scene.key} has a scale or offset that is no number; "
+            "register the scene again",
             field="scenes",
         )

@@ -50,6 +50,7 @@ class Job:
     tiles_reused: int
     tiles_completed: int
     tiles_failed: int
+    tiles_skipped: int
     area_km2: float
 
 
@@ -70,6 +71,7 @@ class Run:
     tiles_reused: int
     tiles_completed: int
     tiles_failed: int
+    tiles_skipped: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

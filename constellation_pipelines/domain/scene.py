@@ -14,7 +14,8 @@ class Grid:
 
     `transform` is the affine (a, b, c, d, e, f): x = a*col + b*row + c, y = d*col + e*row + f, with
     (col, row) counted from the upper left corner of the upper left pixel. `crs` is WKT or
-    "EPSG:n". Block sizes are those of the file, and decide how tiles are cut.
+    "EPSG:n". Block sizes are those of the file, and decide how tiles are cut. `aspect` is the width
+    on the ground of the pixel at the centre over its height: degrees are not square.
     """
 
     crs: str
@@ -23,6 +24,7 @@ class Grid:
     height_px: int
     block_width_px: int
     block_height_px: int
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

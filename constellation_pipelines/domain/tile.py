@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 
 from constellation_pipelines.domain.states import TileState
@@ -29,6 +30,21 @@ class TileResult:
     error: str | None = None
     statistics: dict[str, float] | None = None
     cloud_fraction: float | None = None
+
+
+def sound(result: TileResult) -> TileResult:
+    """The result, or a failed one where a figure of it is NaN or infinite: no table takes those."""
+    figures = [*(result.statistics or {}).values()]
+    figures += [one for one in (result.confidence, result.cloud_fraction) if one is not None]
+    if all(map(math.isfinite, figures)):
+        return result
+    return TileResult(
+        result.window,
+        TileState.FAILED,
+        read_ms=result.read_ms,
+        infer_ms=result.infer_ms,
+        error="the model's answer holds numbers that are NaN or infinite",
+    )
 
 
 def tile_digest(

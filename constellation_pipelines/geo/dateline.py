@@ -12,20 +12,28 @@ TURN_DEG = 360.0
 
 
 def continuous(lon_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Longitudes along rings (last axis) without jumps: each step is the short way round."""
-    return np.unwrap(lon_deg, period=TURN_DEG, axis=-1)
+    """Longitudes along rings (last axis) without jumps: each step is the short way round.
+
+    Whole turns are added and nothing else, so that a ring that closed still does, to the last bit.
+    """
+    turns = np.rint(np.diff(lon_deg, axis=-1, prepend=lon_deg[..., :1]) / TURN_DEG)
+    return np.asarray(lon_deg - TURN_DEG * np.cumsum(turns, axis=-1))
 
 
-def split_ring(lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64]) -> list[Polygon]:
+def split_ring(
+    lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64], pole_deg: float | None = None
+) -> list[Polygon]:
     """Polygons in -180..180 of a closed ring of continuous longitudes.
 
-    A ring that goes once round the globe encloses the pole of its own hemisphere.
+    A ring that goes once round the globe encloses the pole at the latitude `pole_deg`, or where
+    that is not given the one of its own hemisphere.
     """
     turn_deg = lon_deg[-1] - lon_deg[0]
     if abs(turn_deg) < TURN_DEG / 2:
         return split_at_180(Polygon(np.column_stack([lon_deg, lat_deg])))
     # Twice round, then cut to one whole globe: the cap has no seam but the one at 180.
-    pole_deg = math.copysign(90.0, float(lat_deg.mean()))
+    if pole_deg is None:
+        pole_deg = math.copysign(90.0, float(lat_deg.mean()))
     lon_deg = np.concatenate([lon_deg, lon_deg[1:] + turn_deg])
     lat_deg = np.concatenate([lat_deg, lat_deg[1:], [pole_deg, pole_deg]])
     lon_deg = np.concatenate([lon_deg, [lon_deg[-1], lon_deg[0]]])

@@ -6,26 +6,25 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError, ProjError
+from pyproj import Geod
 from shapely import MultiPolygon
 
 from constellation_pipelines.domain.errors import SceneRefused
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo import dateline
+from constellation_pipelines.geo.outline import Outlines, outlines, rings
+from constellation_pipelines.geo.projecting import from_lonlat, is_geographic, to_lonlat, to_map
 
 Coordinates = NDArray[np.float64]
 
-EDGE_POINTS = 8  # points a scene's edge is drawn with
+EDGE_POINTS = 8  # points a scene's edge is drawn with at least
 TILE_EDGE_POINTS = 2  # corners and midpoints
 WIDE_EDGE_POINTS = 32
 WIDE_EDGE_M = 500_000.0  # from here on a straight edge is visibly curved on the Earth
-INSET_PX = 1e-3
 # Of the distance from the map's origin, some metres: intersections are no finer than that.
 SMALLEST = 5e-7
 THINNEST = 1e-3  # a pixel's area beside the square of its longer side
-AT_POLE_DEG = 1e-7
 MERCATOR_LIMIT_DEG = 85.0511287798066
 MERCATOR_RADIUS_M = 6_378_137.0
 FOLDED = "its grid folds over itself or has no area on the Earth: check its CRS and transform"
@@ -38,7 +37,7 @@ def grid_footprint(grid: Grid) -> MultiPolygon:
     """
     _check_pixels(grid)
     whole = Window(0, 0, grid.height_px, grid.width_px)
-    _check_way_back(grid, *_rings([whole], EDGE_POINTS))
+    _check_way_back(grid, *rings([whole], EDGE_POINTS))
     footprint = _footprints(grid, [whole], EDGE_POINTS)[0]
     if footprint.is_empty or not footprint.is_valid or not area_km2(footprint) > 0:
         raise SceneRefused(FOLDED)
@@ -95,57 +94,31 @@ def gsd_m(grid: Grid) -> float:
 
     Raises SceneRefused when the grid's centre is not on the Earth.
     """
+    width_m, height_m = pixel_size_m(grid)
+    return math.sqrt(width_m * height_m)
+
+
+def pixel_size_m(grid: Grid) -> tuple[float, float]:
+    """Width and height on the ground, in metres, of the pixel at the grid's centre.
+
+    Raises SceneRefused when the grid's centre is not on the Earth.
+    """
     column, row = grid.width_px / 2, grid.height_px / 2
     columns = np.array([column - 0.5, column + 0.5, column, column])
     rows = np.array([row, row, row - 0.5, row + 0.5])
-    lon_deg, lat_deg = _to_lonlat(grid, columns, rows)
+    lon_deg, lat_deg = to_lonlat(grid, columns, rows)
     _, _, sizes_m = Geod(ellps="WGS84").inv(
         lon_deg[[0, 2]], lat_deg[[0, 2]], lon_deg[[1, 3]], lat_deg[[1, 3]]
     )
-    return math.sqrt(float(sizes_m[0]) * float(sizes_m[1]))
+    return float(sizes_m[0]), float(sizes_m[1])
 
 
 def _footprints(grid: Grid, windows: Sequence[Window], edge_points: int) -> list[MultiPolygon]:
+    pixel_m = gsd_m(grid)
     longest_px = max(max(window.width_px, window.height_px) for window in windows)
-    if longest_px * gsd_m(grid) > WIDE_EDGE_M:
+    if longest_px * pixel_m > WIDE_EDGE_M:
         edge_points = WIDE_EDGE_POINTS
-    columns, rows = _rings(windows, edge_points)
-    lon_deg, lat_deg = _to_lonlat(grid, columns, rows)
-    if not _crs(grid).is_geographic:
-        _avoid_poles(grid, columns, rows, lon_deg, lat_deg)
-    return _polygons(dateline.continuous(lon_deg), lat_deg)
-
-
-def _rings(windows: Sequence[Window], edge_points: int) -> tuple[Coordinates, Coordinates]:
-    """Closed rings in pixels, (windows, 4 * edge_points + 1) columns and rows.
-
-    They run down the left edge first, so that rings of a north-up grid are counterclockwise.
-    """
-    step = np.arange(edge_points) / edge_points
-    zero, one = np.zeros(edge_points), np.ones(edge_points)
-    across = np.concatenate([zero, step, one, 1 - step, [0.0]])
-    down = np.concatenate([step, one, 1 - step, zero, [0.0]])
-    place = np.array([(w.col_off_px, w.row_off_px, w.width_px, w.height_px) for w in windows])
-    columns = place[:, 0:1] + place[:, 2:3] * across
-    rows = place[:, 1:2] + place[:, 3:4] * down
-    return columns, rows
-
-
-def _to_lonlat(
-    grid: Grid, columns: Coordinates, rows: Coordinates
-) -> tuple[Coordinates, Coordinates]:
-    x, y = _to_map(grid, columns, rows)
-    try:
-        transformer = Transformer.from_crs(_crs(grid), "EPSG:4326", always_xy=True)
-        lon_deg, lat_deg = transformer.transform(x, y)
-    except ProjError as error:
-        raise SceneRefused("its CRS cannot be related to longitude and latitude") from error
-    # The comparison is false for NaN too.
-    if not (np.isfinite(lon_deg).all() and (np.abs(lat_deg) <= 90 + 1e-9).all()):
-        raise SceneRefused(
-            "part of its grid does not lie on the Earth: check its CRS and transform"
-        )
-    return np.asarray(lon_deg), np.clip(lat_deg, -90.0, 90.0)
+    return _polygons(grid, outlines(grid, windows, edge_points, pixel_m))
 
 
 def _check_way_back(grid: Grid, columns: Coordinates, rows: Coordinates) -> None:
@@ -155,66 +128,47 @@ def _check_way_back(grid: Grid, columns: Coordinates, rows: Coordinates) -> None
     does not lead to where it began. Whole turns round the Earth, the same for every point that
     makes one, are fine: so are scenes across 180 degrees written.
     """
-    x, y = _to_map(grid, columns, rows)
-    crs = _crs(grid)
-    back = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-    off = np.stack(back.transform(*_to_lonlat(grid, columns, rows)), axis=-1)
+    x, y = to_map(grid, columns, rows)
+    off = np.stack(from_lonlat(grid, *to_lonlat(grid, columns, rows)), axis=-1)
     off -= np.stack([x, y], axis=-1)
-    tolerance = max(0.01 * float(np.ptp(x)), 0.01 if crs.is_geographic else 1000.0)
+    tolerance = max(0.01 * float(np.ptp(x)), 0.01 if is_geographic(grid) else 1000.0)
     far = off[~(np.abs(off) <= tolerance).all(axis=-1)]
     if far.size and not (np.ptp(far, axis=0) <= tolerance).all():
         raise SceneRefused("part of its grid lies beyond the edge of its map projection")
 
 
-def _crs(grid: Grid) -> CRS:
-    try:
-        return CRS.from_user_input(grid.crs)
-    except CRSError as error:
-        raise SceneRefused("its CRS cannot be understood") from error
-
-
-def _to_map(grid: Grid, columns: Coordinates, rows: Coordinates) -> tuple[Coordinates, Coordinates]:
-    a, b, c, d, e, f = grid.transform
-    if not all(map(math.isfinite, grid.transform)):
-        raise SceneRefused("its geotransform holds what is no number")
-    return a * columns + b * rows + c, d * columns + e * rows + f
-
-
-def _avoid_poles(
-    grid: Grid,
-    columns: Coordinates,
-    rows: Coordinates,
-    lon_deg: Coordinates,
-    lat_deg: Coordinates,
-) -> None:
-    """Draw rings that run through a pole a hair further in, in place.
-
-    At the pole itself a longitude says nothing, and it is unclear which way round an edge goes.
-    """
-    half_turns = np.abs(np.abs(np.diff(lon_deg, axis=1)) - 180) < 1e-6
-    moved = (np.abs(lat_deg) > 90 - AT_POLE_DEG) | half_turns.any(axis=1, keepdims=True)
-    if not moved.any():
-        return
-    for values in (columns, rows):
-        low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
-        values[moved] = np.clip(values, low + INSET_PX, high - INSET_PX)[moved]
-    lon_deg[moved], lat_deg[moved] = _to_lonlat(grid, columns[moved], rows[moved])
-
-
-def _polygons(lon_deg: Coordinates, lat_deg: Coordinates) -> list[MultiPolygon]:
-    """One footprint per ring of continuous longitudes."""
-    west, east = lon_deg.min(axis=1), lon_deg.max(axis=1)
-    plain = (west >= -180) & (east <= 180) & (np.abs(lon_deg[:, -1] - lon_deg[:, 0]) < 180)
-    footprints = np.empty(len(lon_deg), dtype=object)
-    rings = shapely.linearrings(np.stack([lon_deg[plain], lat_deg[plain]], axis=-1))
+def _polygons(grid: Grid, drawn: Outlines) -> list[MultiPolygon]:
+    """One footprint per outline."""
+    lon_deg, lat_deg, starts = drawn
+    ends = np.append(starts[1:], lon_deg.size)
+    west, east = (pick.reduceat(lon_deg, starts) for pick in (np.minimum, np.maximum))
+    turn_deg = lon_deg[ends - 1] - lon_deg[starts]
+    plain = (west >= -180) & (east <= 180) & (np.abs(turn_deg) < dateline.TURN_DEG / 2)
+    footprints = np.empty(starts.size, dtype=object)
+    sizes = ends - starts
+    whole = np.repeat(plain, sizes)
+    numbers = np.repeat(np.cumsum(plain) - 1, sizes)[whole]
+    lonlat = np.stack([lon_deg[whole], lat_deg[whole]], axis=-1)
+    rings = shapely.linearrings(lonlat, indices=numbers)
     footprints[plain] = shapely.multipolygons(shapely.polygons(rings)[:, None])
     for index in (~plain).nonzero()[0]:
+        part = slice(starts[index], ends[index])
+        pole_deg = _pole_deg(grid, float(turn_deg[index]))
         try:
-            parts = dateline.split_ring(lon_deg[index], lat_deg[index])
+            parts = dateline.split_ring(lon_deg[part], lat_deg[part], pole_deg)
         except shapely.errors.GEOSException as error:  # of outlines that cross themselves
             raise SceneRefused(FOLDED) from error
         footprints[index] = MultiPolygon(parts)
     return list(shapely.orient_polygons(footprints))
+
+
+def _pole_deg(grid: Grid, turn_deg: float) -> float:
+    """The pole in an outline that goes once round the globe: the one on its inner side.
+
+    Outlines of grids that are not mirrored have their inside on the left.
+    """
+    a, b, _, d, e, _ = grid.transform
+    return math.copysign(90.0, turn_deg if a * e < b * d else -turn_deg)
 
 
 def _mercator(lonlat: Coordinates) -> Coordinates:

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from constellation_pipelines.domain.errors import SceneRefused
 from constellation_pipelines.domain.scene import Band
-from constellation_pipelines.imagery.side_item import ItemBand, SideItem
+from constellation_pipelines.imagery.platforms import Known, bands_of, find
+from constellation_pipelines.imagery.side_item import MAX_WAVELENGTH_UM, ItemBand, SideItem
 
 COMMON_NAMES = frozenset(
     "pan coastal blue green green05 yellow red rededge rededge071 rededge075 rededge078 nir nir08 "
@@ -19,28 +20,8 @@ COLOURS = frozenset(("red", "green", "blue"))
 NAME = re.compile(r"[\w .:/()-]{1,64}")
 UNNAMED = ("", "-")
 
-# Names of bands mean nothing without the instrument: B4 is red on Landsat 8, near infrared on 7.
-SENTINEL_2 = {
-    "B01": "coastal", "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge071",
-    "B06": "rededge075", "B07": "rededge078", "B08": "nir", "B8A": "nir08", "B09": "nir09",
-    "B10": "cirrus", "B11": "swir16", "B12": "swir22",
-}  # fmt: skip
-LANDSAT_8 = {
-    "B1": "coastal", "B2": "blue", "B3": "green", "B4": "red", "B5": "nir08", "B6": "swir16",
-    "B7": "swir22", "B8": "pan", "B9": "cirrus", "B10": "lwir11", "B11": "lwir12",
-}  # fmt: skip
-LANDSAT_7 = {
-    "B1": "blue", "B2": "green", "B3": "red", "B4": "nir08", "B5": "swir16", "B6": "lwir",
-    "B7": "swir22", "B8": "pan",
-}  # fmt: skip
-PLATFORMS = {
-    "sentinel-2": SENTINEL_2,
-    "landsat-8": LANDSAT_8,
-    "landsat-9": LANDSAT_8,
-    "landsat-7": LANDSAT_7,
-    "landsat-5": LANDSAT_7,
-    "landsat-4": LANDSAT_7,
-}
+# How files that were made from ENVI's say in which unit a band's wavelength is.
+UM_PER_UNIT = {"micrometers": 1.0, "um": 1.0, "nanometers": 1e-3, "nm": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +55,8 @@ def describe_bands(
         bands = _from_item(bands, item)
     if names is not None:
         bands = _from_names(bands, names)
-    _check_unique(bands)
-    return tuple(_calibrate(band, calibration) for band in bands)
+        _check_unique(bands)
+    return tuple(_calibrate(band, calibration) for band in _without_twins(bands))
 
 
 def _from_file(dataset: Any) -> list[Band]:
@@ -98,9 +79,24 @@ def _from_file(dataset: Any) -> list[Band]:
                 dtype=str(dtype),
                 scale=float(scale) if told else None,
                 offset=float(offset) if told else None,
+                wavelength_um=_wavelength_um(dataset, index + 1),
             )
         )
     return bands
+
+
+def _wavelength_um(dataset: Any, index: int) -> float | None:
+    """The centre that the file states for a band, in GDAL's way or ENVI's; None for nonsense."""
+    try:
+        stated, plain = dataset.tags(index, ns="IMAGERY"), dataset.tags(index)
+        text, unit = stated.get("CENTRAL_WAVELENGTH_UM"), 1.0
+        if text is None:
+            text = plain.get("wavelength")
+            unit = UM_PER_UNIT[plain.get("wavelength_units", "").lower()]
+        centre_um = float(text) * unit
+    except (TypeError, KeyError, ValueError):  # ValueError: also bytes that are no text
+        return None
+    return centre_um if 0 < centre_um <= MAX_WAVELENGTH_UM else None
 
 
 def _descriptions(dataset: Any) -> list[str]:
@@ -124,27 +120,30 @@ def _from_item(bands: list[Band], item: SideItem) -> list[Band]:
             f"{item.file_name} beside the raster describes {len(item.bands)} bands, the raster has "
             f"{len(bands)}: correct the Item, or remove it and name the bands with --bands"
         )
-    platform = _platform(item.platform)
+    platform = bands_of(item.platform)
     return [
-        replace(
-            band,
-            name=told.name or band.name,
-            common_name=_common_of(told, platform) or (None if told.name else band.common_name),
-            scale=band.scale if told.scale is None else told.scale,
-            offset=band.offset if told.scale is None else told.offset,
-        )
+        _told(band, told, find(platform, told.name, told.common_name))
         for band, told in zip(bands, item.bands, strict=True)
     ]
 
 
-def _common_of(told: ItemBand, platform: Mapping[str, str]) -> str | None:
-    return told.common_name or platform.get((told.name or "").upper())
-
-
-def _platform(name: str | None) -> Mapping[str, str]:
-    text = (name or "").lower()
-    found = (bands for prefix, bands in PLATFORMS.items() if text.startswith(prefix))
-    return next(found, {})
+def _told(band: Band, told: ItemBand, known: Known | None) -> Band:
+    """A band as the Item tells of it, or its platform."""
+    common = told.common_name
+    if known is not None and common in (None, "rededge"):  # which three of Sentinel-2's are
+        common = known.common_name
+    if common is None and told.name is None:
+        common = band.common_name
+    return replace(
+        band,
+        name=told.name or band.name,
+        common_name=common,
+        scale=band.scale if told.scale is None else told.scale,
+        offset=band.offset if told.scale is None else told.offset,
+        wavelength_um=told.wavelength_um
+        or band.wavelength_um
+        or (known.wavelength_um if known else None),
+    )
 
 
 def _from_names(bands: list[Band], names: Sequence[str]) -> list[Band]:
@@ -166,7 +165,13 @@ def _named(band: Band, name: str) -> Band:
         )
     lower = name.lower()
     common = SYNONYMS.get(lower, lower)
-    return replace(band, name=name, common_name=common if common in COMMON_NAMES else None)
+    contradicts = band.common_name not in (None, common)
+    return replace(
+        band,
+        name=name,
+        common_name=common if common in COMMON_NAMES else None,
+        wavelength_um=None if contradicts else band.wavelength_um,
+    )
 
 
 def _check_unique(bands: Sequence[Band]) -> None:
@@ -177,6 +182,18 @@ def _check_unique(bands: Sequence[Band]) -> None:
             f"more than one band is called {', '.join(twice)}: name the bands with --bands",
             field="bands",
         )
+
+
+def _without_twins(bands: Sequence[Band]) -> list[Band]:
+    """Common names that several bands have, as in hyperspectral scenes, name none of them.
+
+    Such bands are found by their wavelengths.
+    """
+    commons = [band.common_name for band in bands]
+    return [
+        replace(band, common_name=None) if commons.count(band.common_name) > 1 else band
+        for band in bands
+    ]
 
 
 def _calibrate(band: Band, given: Calibration) -> Band:

@@ -23,8 +23,8 @@ def cloud_mask(kind: QualityKind, values: NDArray[Any]) -> NDArray[np.bool_]:
     without data are no clouds. `values` are whole numbers, as stored in the mask.
     """
     if kind is QualityKind.SCL:
-        return np.isin(values, SCL_CLOUDED)
-    return ((values & QA_CLOUDED) != 0) & ((values & QA_FILL) == 0)
+        return np.asarray(np.isin(values, SCL_CLOUDED))
+    return np.asarray(((values & QA_CLOUDED) != 0) & ((values & QA_FILL) == 0))
 
 
 def observed_mask(kind: QualityKind, values: NDArray[Any]) -> NDArray[np.bool_]:

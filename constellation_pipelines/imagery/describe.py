@@ -16,17 +16,18 @@ import shapely
 
 from constellation_pipelines.domain.errors import InvalidInput, SceneRefused
 from constellation_pipelines.domain.ids import new_id
-from constellation_pipelines.domain.scene import Band, Grid, Scene
-from constellation_pipelines.geo.footprint import area_km2, grid_footprint, gsd_m
+from constellation_pipelines.domain.quality import QualityMask
+from constellation_pipelines.domain.scene import Band, Scene
+from constellation_pipelines.geo.footprint import area_km2, grid_footprint, pixel_size_m
 from constellation_pipelines.imagery.bands import Calibration, describe_bands
-from constellation_pipelines.imagery.crs import HOW_TO_WARP, describe_crs
+from constellation_pipelines.imagery.grid import describe_grid
 from constellation_pipelines.imagery.item import write_item
+from constellation_pipelines.imagery.quality import find_quality, quality_digest
 from constellation_pipelines.imagery.raster import open_raster
 from constellation_pipelines.imagery.side_item import read_side_item
 
 MAX_KEY_CHARS = 100
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 MEDIA_TYPES = {"GTiff": "image/tiff; application=geotiff", "JP2OpenJPEG": "image/jp2"}
 
 
@@ -37,12 +38,14 @@ def describe_scene(
     scale: float | None = None,
     offset: float | None = None,
     key: str | None = None,
+    quality: QualityMask | None = None,
 ) -> Scene:
     """Describe a GeoTIFF or JPEG2000 file from its header, its digest and the Item beside it.
 
     `bands` names the bands in the file's order and wins over Item, descriptions and colours;
     `scale` and `offset` hold for every band: physical value = stored value * scale + offset.
-    `key` is made from the file's name unless given. Raises SceneRefused with one line that says
+    `key` is made from the file's name unless given. `quality` says which pixels are clouded; its
+    path, like this one, is resolved already. Raises SceneRefused with one line that says
     what to do; InvalidInput for a key that cannot be one.
     """
     path = path.absolute()
@@ -52,26 +55,28 @@ def describe_scene(
         try:
             grid = describe_grid(dataset)
             footprint = grid_footprint(grid)
-            ground_m = gsd_m(grid)
+            width_m, height_m = pixel_size_m(grid)
         except SceneRefused as error:
             raise SceneRefused(f"{path.name}: {error.message}", field=error.field) from error
         item = read_side_item(path)
         described = describe_bands(dataset, names=bands, item=item, calibration=calibration)
+        mask = find_quality(path, grid, described, told=quality, item=item)
         nodata = None if dataset.nodata is None else float(dataset.nodata)
         media_type = MEDIA_TYPES[dataset.driver]
     scene = Scene(
         id=new_id(),
         key=scene_key,
         uri=str(path),
-        digest=scene_digest(path, described, nodata),
-        grid=grid,
+        digest=scene_digest(path, described, nodata, mask),
+        grid=replace(grid, aspect=width_m / height_m),
         bands=described,
         nodata=nodata,
-        gsd_m=ground_m,
+        gsd_m=math.sqrt(width_m * height_m),
         footprint=json_of(footprint),
         area_km2=area_km2(footprint),
         start_at=item.start_at if item else None,
         end_at=item.end_at if item else None,
+        quality=mask,
     )
     return with_item(scene, path, media_type)
 
@@ -81,45 +86,6 @@ def with_item(scene: Scene, path: Path, media_type: str) -> Scene:
     written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     item = write_item(scene, file_name=path.name, media_type=media_type, written_at=written_at)
     return replace(scene, item=item)
-
-
-def describe_grid(dataset: Any) -> Grid:
-    """The pixel grid of an open dataset. Raises SceneRefused when it has no place on the Earth."""
-    if all("complex" in dtype for dtype in dataset.dtypes):
-        raise SceneRefused(
-            "all its bands are complex numbers; make an amplitude or intensity raster of it"
-        )
-    transform = tuple(float(value) for value in tuple(dataset.transform)[:6])
-    crs = _crs_wkt(dataset, has_transform=transform != IDENTITY)
-    a, b, _, d, e, _ = transform
-    if not all(map(math.isfinite, transform)) or a * e == b * d:
-        raise SceneRefused("its geotransform is degenerate; write it again with a valid one")
-    block_height_px, block_width_px = dataset.block_shapes[0]
-    return Grid(
-        crs=describe_crs(crs),
-        transform=transform,  # type: ignore[arg-type]
-        width_px=dataset.width,
-        height_px=dataset.height,
-        block_width_px=block_width_px,
-        block_height_px=block_height_px,
-    )
-
-
-def _crs_wkt(dataset: Any, *, has_transform: bool) -> str:
-    from rasterio.errors import CRSError
-
-    try:
-        crs, gcps = dataset.crs, dataset.gcps[0]
-        wkt = str(crs.to_wkt()) if crs else ""
-    except (CRSError, UnicodeDecodeError) as error:
-        raise SceneRefused(f"its CRS cannot be understood; {HOW_TO_WARP}") from error
-    if gcps and not (wkt and has_transform):
-        raise SceneRefused(f"it is placed by ground control points only; {HOW_TO_WARP}")
-    if not wkt:
-        raise SceneRefused("it has no CRS; assign one (gdal_edit.py -a_srs EPSG:...)")
-    if not has_transform:
-        raise SceneRefused("it has a CRS but no geotransform: its place on the Earth is unknown")
-    return wkt
 
 
 def key_from(path: Path) -> str:
@@ -148,14 +114,18 @@ def check_key(key: str) -> str:
     raise InvalidInput("a key must not look like an id; choose a name", field="key")
 
 
-def scene_digest(path: Path, bands: Sequence[Band], nodata: float | None) -> str:
-    """Sha256 over the file's own sha256 and how its values are to be read.
+def scene_digest(
+    path: Path, bands: Sequence[Band], nodata: float | None, quality: QualityMask | None = None
+) -> str:
+    """Sha256 over the file's own sha256, how its values are to be read, and its quality mask.
 
     The same file with another scale is another scene to a model, so its results are others too.
     """
     with path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").hexdigest()
-    parts = [content, [asdict(band) for band in bands], nodata]
+    parts: list[object] = [content, [asdict(band) for band in bands], nodata]
+    if quality is not None:
+        parts.append(quality_digest(quality))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

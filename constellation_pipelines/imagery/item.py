@@ -45,7 +45,7 @@ def write_item(scene: Scene, *, file_name: str, media_type: str, written_at: dat
 
 def _extensions(scene: Scene) -> list[str]:
     """The extensions in use: a schema demands at least one of its fields."""
-    eo = [EO] if any(band.common_name for band in scene.bands) else []
+    eo = [EO] if any(band.common_name or band.wavelength_um for band in scene.bands) else []
     raster = [RASTER] if any(band.scale is not None for band in scene.bands) else []
     return [PROJECTION, *eo, *raster]
 
@@ -68,6 +68,7 @@ def _band(band: Band, nodata: float | None) -> dict[str, Any]:
         "data_type": _data_type(band.dtype),
         "nodata": _nodata(nodata),
         "eo:common_name": band.common_name,
+        "eo:center_wavelength": band.wavelength_um,
         "raster:scale": band.scale,
         "raster:offset": band.offset,
     }

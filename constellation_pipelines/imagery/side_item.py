@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from constellation_pipelines.domain.errors import SceneRefused
+from constellation_pipelines.domain.quality import QualityKind
 
 MAX_ITEM_BYTES = 2**20
 MAX_TEXT_CHARS = 64
+MAX_NAME_CHARS = 255
 MAX_BANDS = 1_000
 VERSIONS = ("1.0", "1.1")
+MAX_WAVELENGTH_UM = 100
+# Keys of assets, as Sentinel-2's and Landsat's own Items and the large catalogues have them.
+MASKS = {"scl": QualityKind.SCL, "qa_pixel": QualityKind.QA_PIXEL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,15 @@ class ItemBand:
     common_name: str | None
     scale: float | None
     offset: float | None
+    wavelength_um: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemMask:
+    """A quality mask that an Item names: a file beside the raster."""
+
+    file_name: str
+    kind: QualityKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,7 @@ class SideItem:
     platform: str | None
     start_at: datetime | None
     end_at: datetime | None
+    mask: ItemMask | None = None
 
 
 def read_side_item(raster: Path) -> SideItem | None:
@@ -60,6 +75,7 @@ def read_side_item(raster: Path) -> SideItem | None:
         platform=reader.text(properties.get("platform"), "properties.platform"),
         start_at=start_at,
         end_at=end_at,
+        mask=reader.mask(assets),
     )
 
 
@@ -126,6 +142,22 @@ class _Reader:
             self.refuse("assets", f"must hold one asset whose href is {raster_name}")
         return self.mapping(found[0], "the asset")
 
+    def mask(self, assets: Mapping[str, Any]) -> ItemMask | None:
+        """The asset that is a quality mask; where there are several, the first."""
+        for key, asset in assets.items():
+            if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
+                continue
+            name = asset["href"].rpartition("/")[2]
+            kind = _mask_kind(key, name, asset.get("roles"))
+            if kind is not None and name:
+                return ItemMask(self.file_name_of(name), kind)
+        return None
+
+    def file_name_of(self, name: str) -> str:
+        if len(name) > MAX_NAME_CHARS or not name.isprintable():
+            self.refuse("the href of its quality mask", "is no name of a file")
+        return name
+
     def bands(
         self, asset: Mapping[str, Any], properties: Mapping[str, Any]
     ) -> tuple[ItemBand, ...]:
@@ -167,7 +199,17 @@ class _Reader:
             common_name=common.lower() if common else None,
             scale=scale,
             offset=(offset or 0.0) if scale is not None else None,
+            wavelength_um=self.wavelength_um(names),
         )
+
+    def wavelength_um(self, names: Mapping[str, Any]) -> float | None:
+        centre_um = self.number(
+            names.get("eo:center_wavelength", names.get("center_wavelength")),
+            "a band's centre wavelength",
+        )
+        if centre_um is not None and not 0 < centre_um <= MAX_WAVELENGTH_UM:
+            self.refuse("a band's centre wavelength", f"must be 0 to {MAX_WAVELENGTH_UM} um")
+        return centre_um
 
     def text(self, value: object, at: str) -> str | None:
         if value is None or value == "":
@@ -208,6 +250,15 @@ class _Reader:
             return moment.astimezone(UTC)
         except (ValueError, OverflowError):
             self.refuse(at, "must be a time with its offset, such as 2020-07-01T10:30:00Z")
+
+
+def _mask_kind(key: str, file_name: str, roles: object) -> QualityKind | None:
+    """By the asset's key, else, where its role is `cloud`, by the name of its file."""
+    found = MASKS.get(key.lower())
+    if found is None and isinstance(roles, list) and "cloud" in roles:
+        stem = file_name.lower().rpartition(".")[0]
+        found = next((kind for word, kind in MASKS.items() if word in stem), None)
+    return found
 
 
 def _band_lists(source: Mapping[str, Any]) -> tuple[object, object, object]:

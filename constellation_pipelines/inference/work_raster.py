@@ -120,13 +120,14 @@ class WorkRaster:
         """A window's cells (rows, columns, channels)."""
         rows, columns = self.layout.cells(window)
         dtype, (_, _, channels) = np.dtype(self.layout.dtype), self._shape
-        length = (columns.stop - columns.start) * channels * dtype.itemsize
-        lines = [
-            os.pread(self._file, length, self._offset(row, columns.start))
-            for row in range(rows.start, rows.stop)
-        ]
-        stored = np.frombuffer(b"".join(lines), dtype)
-        return flip(stored.reshape(len(lines), columns.stop - columns.start, channels))
+        count, width = rows.stop - rows.start, columns.stop - columns.start
+        length = width * channels * dtype.itemsize
+        if width == self._shape[1]:  # whole rows lie one after the other
+            found = os.pread(self._file, count * length, self._offset(rows.start, 0))
+        else:
+            places = (self._offset(row, columns.start) for row in range(rows.start, rows.stop))
+            found = b"".join(os.pread(self._file, length, place) for place in places)
+        return flip(np.frombuffer(found, dtype).reshape(count, width, channels))
 
     def _offset(self, row: int, column: int) -> int:
         cell = row * self._shape[1] + column

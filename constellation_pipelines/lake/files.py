@@ -9,23 +9,47 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
-    """The files of one run."""
+    """The files of one run; which of them it has depends on its model."""
 
     predictions: Path
-    raster: Path
+    classes: Path
+    scores: Path
+    values: Path
+    embeddings: Path
+    vectors: Path
+    preview: Path
     item: Path
     work: Path  # folder of the engine's working rasters; removed once the run has its outputs
+
+    def all(self) -> tuple[Path, ...]:
+        """Every output that a run can have."""
+        rasters = (self.classes, self.scores, self.values)
+        tables = (self.predictions, self.embeddings, self.vectors)
+        return (*tables, *rasters, *map(on_model_grid, rasters), self.preview, self.item)
 
 
 def files_of_run(lake: Path, *, run_id: str, model: str, date: str) -> RunFiles:
     """Paths of a run's files. `model` is name@version, `date` the run's day, yyyy-mm-dd."""
     rasters = lake / "rasters" / run_id
+    partition = Path(f"model={model}") / f"date={date}" / f"{run_id}.parquet"
     return RunFiles(
-        predictions=lake / "predictions" / f"model={model}" / f"date={date}" / f"{run_id}.parquet",
-        raster=rasters / "classes.tif",
+        predictions=lake / "predictions" / partition,
+        classes=rasters / "classes.tif",
+        scores=rasters / "scores.tif",
+        values=rasters / "values.tif",
+        embeddings=lake / "embeddings" / partition,
+        vectors=lake / "vectors" / partition,
+        preview=rasters / "preview.png",
         item=rasters / "item.json",
         work=lake / "work" / run_id,
     )
+
+
+def on_model_grid(raster: Path) -> Path:
+    """Where a raster lies on the grid that a model worked on, where that is not the scene's: what
+    another run copies its tiles from.
+    """
+    return raster.parent / "model-grid" / raster.name
 
 
 def clear_drafts(files: RunFiles) -> None:
@@ -33,9 +57,9 @@ def clear_drafts(files: RunFiles) -> None:
 
     Only the holder of the run's lease may call it: a late writer finds its draft gone, and fails.
     """
-    for path in (files.raster, files.predictions):
+    for path in files.all():
         # The folder of rasters is the run's own, so whatever is hidden there is a draft of it.
-        pattern = ".*" if path == files.raster else f".{path.name}.*"
+        pattern = f".{path.name}.*" if path.suffix == ".parquet" else ".*"
         for draft in path.parent.glob(pattern):
             draft.unlink(missing_ok=True)
 

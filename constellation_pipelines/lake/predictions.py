@@ -21,12 +21,14 @@ TYPES = {
     "error": "string",
     "created_at": "datetime64[us, UTC]",
 }
+NUMBERS = ("confidence", "valid_fraction", "cloud_fraction", "read_ms", "infer_ms")  # null allowed
 
 
 def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -> None:
     """Write tiles (rows of `store.tiles.of_run`) with the columns `common` on every row.
 
-    `class_counts` becomes JSON: chips by class value. Footprints are lon/lat (OGC:CRS84).
+    `class_counts` becomes JSON - chips by class value, pixels where the model is dense - and so do
+    `statistics`; neither may hold what is no number. Footprints are lon/lat (OGC:CRS84).
     """
     import geopandas
     import pandas
@@ -37,11 +39,12 @@ def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -
         name: pandas.array([tile[name] for tile in tiles], dtype=dtype)
         for name, dtype in TYPES.items()
     }
-    for name in ("confidence", "valid_fraction", "read_ms", "infer_ms"):
+    for name in NUMBERS:
         values = pyarrow.array([tile[name] for tile in tiles], pyarrow.float64())
         data[name] = pandas.arrays.ArrowExtensionArray(values)  # pandas' own makes NaN a null
-    counts = [compact(tile["class_counts"]) for tile in tiles]
-    data["class_counts"] = pandas.array(counts, dtype="string")
+    for name in ("class_counts", "statistics"):
+        texts = [compact(tile[name]) for tile in tiles]
+        data[name] = pandas.array(texts, dtype="string")
     for name, value in common.items():
         data[name] = pandas.array([value] * len(tiles), dtype="string")
     footprints = shapely.from_wkb([bytes(tile["footprint"]) for tile in tiles])
@@ -56,9 +59,11 @@ def write(path: Path, tiles: Sequence[dict[str, Any]], common: dict[str, str]) -
         )
 
 
-def compact(counts: dict[str, int]) -> str:
-    """Counts as JSON without spaces."""
-    return json.dumps(counts, separators=(",", ":"), sort_keys=True)
+def compact(figures: dict[str, float] | None) -> str | None:
+    """Figures as JSON without spaces."""
+    if figures is None:
+        return None
+    return json.dumps(figures, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
 def count(path: Path) -> int:
@@ -68,8 +73,7 @@ def count(path: Path) -> int:
 
 def not_finite(path: Path) -> int:
     """Rows of a file that hold NaN or an infinity in any number, by DuckDB."""
-    numbers = ("area_km2", "confidence", "valid_fraction", "read_ms", "infer_ms")
-    bad = " or ".join(f"not coalesce(isfinite({name}), true)" for name in numbers)
+    bad = " or ".join(f"not coalesce(isfinite({name}), true)" for name in ("area_km2", *NUMBERS))
     return scalar(f"select count(*) from read_parquet(?) where {bad}", path)
 
 

@@ -26,20 +26,20 @@ select r.id, r.created_at from constellation.runs r
 
 TILES = """
 select digest from constellation.tiles
- where run_id = %(earlier_id)s and digest = any(%(digests)s) and state = 'COMPLETED'
+ where run_id = %(earlier_id)s and digest = any(%(digests)s) and state <> 'FAILED'
 """
 
 ADOPT = f"""
 update constellation.tiles t set run_id = own.id, job_id = own.job_id
   from constellation.runs own, constellation.runs r
- where own.id = %(run_id)s and r.id = t.run_id and t.state = 'COMPLETED'
+ where own.id = %(run_id)s and r.id = t.run_id and t.state <> 'FAILED'
    and t.digest = any(%(digests)s) and r.id <> own.id and {UNFINISHED}
 returning t.digest, r.id as earlier_id
 """
 
 OTHERS = """
 select digest from constellation.tiles
- where digest = any(%(digests)s) and state = 'COMPLETED' and run_id <> %(run_id)s
+ where digest = any(%(digests)s) and state <> 'FAILED' and run_id <> %(run_id)s
 """
 
 COUNT_REUSED = "update constellation.runs set tiles_reused = %(reused)s where id = %(run_id)s"

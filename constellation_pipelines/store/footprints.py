@@ -21,7 +21,8 @@ select jsonb_build_object(
       'row_off_px', row_off_px, 'col_off_px', col_off_px,
       'height_px', height_px, 'width_px', width_px,
       'state', state, 'class_counts', class_counts, 'top_class', top_class,
-      'confidence', confidence, 'valid_fraction', valid_fraction, 'gsd_mismatch', gsd_mismatch,
+      'confidence', confidence, 'statistics', statistics, 'valid_fraction', valid_fraction,
+      'cloud_fraction', cloud_fraction, 'gsd_mismatch', gsd_mismatch,
       'area_km2', area_km2, 'read_ms', read_ms, 'infer_ms', infer_ms, 'error', error)
     ) order by row_off_px, col_off_px), '[]'::jsonb),
   'next', case when count(*) = %(limit)s then

@@ -49,7 +49,8 @@ select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.
    select coalesce(sum(tiles_planned), 0)::int as tiles_planned,
           coalesce(sum(tiles_reused), 0)::int as tiles_reused,
           coalesce(sum(tiles_completed), 0)::int as tiles_completed,
-          coalesce(sum(tiles_failed), 0)::int as tiles_failed
+          coalesce(sum(tiles_failed), 0)::int as tiles_failed,
+          coalesce(sum(tiles_skipped), 0)::int as tiles_skipped
      from (select distinct on (coalesce(r.scene_id, r.id)) r.*
              from constellation.runs r
             where r.job_id = j.id

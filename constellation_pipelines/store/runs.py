@@ -22,8 +22,8 @@ values (%(id)s, %(job_id)s, %(scene_id)s, %(model_id)s, 'PENDING', %(attempt)s,
 SELECT = """
 select r.id, r.job_id, r.scene_id, s.key as scene_key, m.name || '@' || m.version as model,
        r.state, g.uuid as device_uuid, g.simulated, r.attempt, r.tiles_planned, r.tiles_reused,
-       r.tiles_completed, r.tiles_failed, r.created_at, r.started_at, r.finished_at, r.error,
-       r.metrics
+       r.tiles_completed, r.tiles_failed, r.tiles_skipped, r.created_at, r.started_at,
+       r.finished_at, r.error, r.metrics
   from constellation.runs r
   left join constellation.scenes s on s.id = r.scene_id
   left join constellation.models m on m.id = r.model_id

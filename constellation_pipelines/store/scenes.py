@@ -8,6 +8,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from constellation_pipelines.domain.errors import Conflict, InvalidInput, NotFound
+from constellation_pipelines.domain.quality import QualityKind, QualityMask
 from constellation_pipelines.domain.scene import Band, Grid, Scene
 from constellation_pipelines.store.database import Connection
 
@@ -16,15 +17,16 @@ ADDED_CHANNEL = "constellation_scenes"
 
 COLUMNS = (
     "id, key, uri, digest, grid, bands, nodata, gsd_m, st_asgeojson(footprint, 15)::jsonb as "
-    "footprint, area_km2, start_at, end_at, item, created_at"
+    "footprint, area_km2, start_at, end_at, item, created_at, quality"
 )
 
 ADD = f"""
 insert into constellation.scenes
-  (id, key, uri, digest, grid, bands, nodata, gsd_m, footprint, area_km2, start_at, end_at, item)
+  (id, key, uri, digest, grid, bands, nodata, gsd_m, footprint, area_km2, start_at, end_at, item,
+   quality)
 values (%(id)s, %(key)s, %(uri)s, %(digest)s, %(grid)s, %(bands)s, %(nodata)s, %(gsd_m)s,
         st_geomfromgeojson(%(footprint)s)::geography, %(area_km2)s, %(start_at)s, %(end_at)s,
-        %(item)s)
+        %(item)s, %(quality)s)
 on conflict do nothing
 returning {COLUMNS}
 """
@@ -44,6 +46,7 @@ update constellation.scenes
    set uri = %(uri)s, digest = %(digest)s, grid = %(grid)s, bands = %(bands)s, nodata = %(nodata)s,
        gsd_m = %(gsd_m)s, footprint = st_geomfromgeojson(%(footprint)s)::geography,
        area_km2 = %(area_km2)s, start_at = %(start_at)s, end_at = %(end_at)s, item = %(item)s,
+       quality = %(quality)s,
        partitioned_at = case when digest = %(digest)s then partitioned_at end
  where key = %(key)s
 returning {COLUMNS}
@@ -128,12 +131,13 @@ def list_page(connection: Connection, limit: int, after: str | None = None) -> l
 
 def row_to_scene(row: DictRow) -> Scene:
     """A row of COLUMNS as a scene."""
-    grid = row["grid"]
+    grid, mask = row["grid"], row["quality"]
     return Scene(
         **{
             **row,
             "grid": Grid(**{**grid, "transform": tuple(grid["transform"])}),
             "bands": tuple(Band(**band) for band in row["bands"]),
+            "quality": mask and QualityMask(**{**mask, "kind": QualityKind(mask["kind"])}),
         }
     )
 
@@ -145,6 +149,7 @@ def _values(scene: Scene) -> dict[str, Any]:
         "bands": Jsonb([asdict(band) for band in scene.bands]),
         "footprint": Jsonb(scene.footprint),
         "item": Jsonb(scene.item),
+        "quality": scene.quality and Jsonb(asdict(scene.quality)),
     }
 
 

@@ -16,7 +16,7 @@ from constellation_pipelines.store.database import Connection
 COLUMNS = (
     "id, digest, row_off_px, col_off_px, height_px, width_px, state, footprint, geom_3857, "
     "area_km2, class_counts, top_class, confidence, valid_fraction, gsd_mismatch, read_ms, "
-    "infer_ms, error, attempts"
+    "infer_ms, error, attempts, statistics, cloud_fraction"
 )
 
 STAGE = """
@@ -24,7 +24,7 @@ create temporary table if not exists staged_tiles (
   id uuid, digest text, row_off_px int, col_off_px int, height_px int, width_px int, state text,
   footprint geometry, geom_3857 geometry, area_km2 float8, class_counts jsonb, top_class smallint,
   confidence float8, valid_fraction float8, gsd_mismatch boolean, read_ms float8, infer_ms float8,
-  error text, attempts int
+  error text, attempts int, statistics jsonb, cloud_fraction float8
 ) on commit delete rows
 """
 
@@ -36,11 +36,11 @@ UPSERT = """
 insert into constellation.tiles as t
   (scene_id, model_id, run_id, job_id, id, digest, row_off_px, col_off_px, height_px, width_px,
    state, footprint, geom_3857, area_km2, class_counts, top_class, confidence, valid_fraction,
-   gsd_mismatch, read_ms, infer_ms, error, attempts)
+   gsd_mismatch, read_ms, infer_ms, error, attempts, statistics, cloud_fraction)
 select r.scene_id, r.model_id, r.id, r.job_id, s.id, s.digest, s.row_off_px, s.col_off_px,
        s.height_px, s.width_px, s.state, s.footprint::geography, s.geom_3857, s.area_km2,
        s.class_counts, s.top_class, s.confidence, s.valid_fraction, s.gsd_mismatch, s.read_ms,
-       s.infer_ms, s.error, s.attempts
+       s.infer_ms, s.error, s.attempts, s.statistics, s.cloud_fraction
   from staged_tiles s, constellation.runs r where r.id = %(run_id)s
 on conflict (digest) do update
    set run_id = excluded.run_id, job_id = excluded.job_id, state = excluded.state,
@@ -48,9 +48,10 @@ on conflict (digest) do update
        confidence = excluded.confidence, valid_fraction = excluded.valid_fraction,
        gsd_mismatch = excluded.gsd_mismatch, read_ms = excluded.read_ms,
        infer_ms = excluded.infer_ms, error = excluded.error, attempts = excluded.attempts,
+       statistics = excluded.statistics, cloud_fraction = excluded.cloud_fraction,
        created_at = clock_timestamp()
  where t.state = 'FAILED'
-    or (excluded.state = 'COMPLETED'
+    or (excluded.state <> 'FAILED'
         and (%(replace)s or t.run_id = excluded.run_id
              or exists (select 1 from constellation.runs o
                          where o.id = t.run_id and o.state in ('FAILED', 'CANCELLED'))))
@@ -58,12 +59,14 @@ on conflict (digest) do update
 
 COUNT = """
 update constellation.runs r
-   set tiles_completed = n.completed, tiles_failed = n.failed
+   set tiles_completed = n.completed, tiles_failed = n.failed, tiles_skipped = n.skipped
   from (select count(*) filter (where state = 'COMPLETED') as completed,
-               count(*) filter (where state = 'FAILED') as failed
+               count(*) filter (where state = 'FAILED') as failed,
+               count(*) filter (where state = 'SKIPPED') as skipped
           from constellation.tiles where run_id = %(run_id)s) n
  where r.id = %(run_id)s
-returning r.job_id, r.tiles_planned, r.tiles_reused, r.tiles_completed, r.tiles_failed
+returning r.tiles_planned as planned, r.tiles_reused as reused, r.tiles_completed as completed,
+          r.tiles_failed as failed, r.tiles_skipped as skipped
 """
 
 EMIT = """
@@ -73,10 +76,11 @@ select 'tile.' || lower(s.state), r.job_id, r.id, j.submitted_by,
          'row_off_px', s.row_off_px, 'col_off_px', s.col_off_px,
          'height_px', s.height_px, 'width_px', s.width_px,
          'state', s.state, 'top_class', s.top_class, 'confidence', s.confidence,
-         'valid_fraction', s.valid_fraction, 'error', s.error,
+         'valid_fraction', s.valid_fraction, 'cloud_fraction', s.cloud_fraction, 'error', s.error,
          'bbox', jsonb_build_array(st_xmin(s.footprint), st_ymin(s.footprint),
                                    st_xmax(s.footprint), st_ymax(s.footprint)),
-         'tiles_done', r.tiles_completed + r.tiles_failed + r.tiles_reused,
+         'tiles_done',
+           r.tiles_completed + r.tiles_failed + r.tiles_skipped + r.tiles_reused,
          'tiles_planned', r.tiles_planned)
   from staged_tiles s, constellation.runs r join constellation.jobs j on j.id = r.job_id
  where r.id = %(run_id)s
@@ -87,20 +91,22 @@ select 'tile.' || lower(s.state), r.job_id, r.id, j.submitted_by,
 VALID = """
 select t.digest, t.run_id
   from constellation.tiles t join constellation.runs r on r.id = t.run_id
- where t.state = 'COMPLETED' and t.digest = any(%(digests)s)
+ where t.state <> 'FAILED' and t.digest = any(%(digests)s)
    and (r.state = 'COMPLETED' or r.id = %(run_id)s)
 """
 
-RASTERS = """
-select t.digest, r.metrics #>> '{outputs,raster}' as raster
+SOURCES = """
+select r.metrics -> 'outputs' as outputs, array_agg(t.digest) as digests
   from constellation.tiles t join constellation.runs r on r.id = t.run_id
- where t.digest = any(%(digests)s)
+ where t.digest = any(%(digests)s) and r.metrics -> 'outputs' is not null
+ group by r.id
 """
 
 OF_RUN = """
 select digest, row_off_px, col_off_px, height_px, width_px, state,
        st_asbinary(footprint::geometry) as footprint, area_km2, class_counts, top_class,
-       confidence, valid_fraction, gsd_mismatch, read_ms, infer_ms, error, created_at
+       confidence, valid_fraction, cloud_fraction, statistics, gsd_mismatch, read_ms, infer_ms,
+       error, created_at
   from constellation.tiles where run_id = %(run_id)s
  order by row_off_px, col_off_px
 """
@@ -127,6 +133,20 @@ class Progress:
     reused: int
     completed: int
     failed: int
+    skipped: int
+
+    @property
+    def done(self) -> int:
+        """Tiles of which nothing more will come."""
+        return self.reused + self.completed + self.failed + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where tiles lie that another run has done: its outputs by name, and their digests."""
+
+    outputs: dict[str, str | None]
+    digests: list[str]
 
 
 def rehearse(connection: Connection, run_id: UUID) -> None:
@@ -164,12 +184,7 @@ def commit(
         raise LookupError(f"run {lease.run_id} has no row")
     connection.execute(EMIT, args)
     connection.execute("select pg_notify('constellation_outbox', '')")
-    return Progress(
-        count["tiles_planned"],
-        count["tiles_reused"],
-        count["tiles_completed"],
-        count["tiles_failed"],
-    )
+    return Progress(**count)
 
 
 def lock_job(connection: Connection, run_id: UUID) -> None:
@@ -203,6 +218,8 @@ def record(row: TileRow) -> Sequence[Any]:
         result.infer_ms,
         result.error,
         row.attempts,
+        Jsonb(result.statistics) if result.statistics else None,
+        result.cloud_fraction,
     )
 
 
@@ -217,10 +234,10 @@ def valid(
     return {row["digest"]: row["run_id"] for row in rows}
 
 
-def rasters_of(connection: Connection, digests: Sequence[str]) -> dict[str, str | None]:
-    """Path of the class raster that holds each of these tiles."""
-    rows = connection.execute(RASTERS, {"digests": list(digests)}).fetchall()
-    return {row["digest"]: row["raster"] for row in rows}
+def sources_of(connection: Connection, digests: Sequence[str]) -> list[Source]:
+    """The runs that hold these tiles, each with what it wrote."""
+    rows = connection.execute(SOURCES, {"digests": list(digests)}).fetchall()
+    return [Source(row["outputs"], row["digests"]) for row in rows]
 
 
 def of_run(connection: Connection, run_id: UUID) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ select r.id, q.state is not distinct from 'queued' as queued
 """
 
 TILES_LEFT = """
-greatest(coalesce(r.tiles_planned - r.tiles_reused - r.tiles_completed - r.tiles_failed, 0), 0)
+greatest(coalesce(r.tiles_planned - r.tiles_reused - r.tiles_completed - r.tiles_failed
+                  - r.tiles_skipped, 0), 0)
 """
 
 WAITING = f"""

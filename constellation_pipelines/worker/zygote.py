@@ -29,7 +29,7 @@ REFILL_S = 0.3  # a new spare warms up once the run that took the last one is un
 
 # All that a run imports up to its first tile and after it, save DuckDB, which starts a thread.
 PRELOAD = (
-    "constellation_pipelines.inference.class_raster",
+    "constellation_pipelines.inference.products",
     "constellation_pipelines.launcher.compute_logs",
     "constellation_pipelines.launcher.coordinator",
     "constellation_pipelines.worker.run_process",
@@ -47,7 +47,7 @@ PRELOAD = (
     "psycopg2.extras",
     "pyarrow.pandas_compat",
     "pyarrow.parquet",
-    "rasterio.shutil",
+    "rasterio.io",
     "upath.implementations.local",
     "watchdog.observers.polling",
 )

@@ -18,7 +18,23 @@ def upgrade() -> None:
         "state in ('COMPLETED', 'FAILED', 'SKIPPED')",
         schema=SCHEMA,
     )
-    op.add_column("tiles", sa.Column("statistics", JSONB), schema=SCHEMA)
+    # JSON has neither NaN nor infinity, so numbers are all that is to be asked for.
+    op.add_column(
+        "tiles",
+        sa.Column(
+            "statistics",
+            JSONB,
+            sa.CheckConstraint(
+                " and ".join(
+                    f"jsonb_typeof(statistics -> '{figure}') is not distinct from 'number'"
+                    for figure in ("min", "max", "mean", "std")
+                )
+                + " or statistics is null",
+                name="tiles_statistics_are_numbers",
+            ),
+        ),
+        schema=SCHEMA,
+    )
     op.add_column(
         "tiles",
         sa.Column(
@@ -32,3 +48,10 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.add_column("scenes", sa.Column("quality", JSONB), schema=SCHEMA)
+    # What a run says of its outputs names each as its STAC Item does.
+    op.execute(f"""
+        update {SCHEMA}.runs
+           set metrics = jsonb_set(metrics #- '{{outputs,raster}}', '{{outputs,classes}}',
+                                   metrics #> '{{outputs,raster}}')
+         where metrics #> '{{outputs,raster}}' is not null
+    """)

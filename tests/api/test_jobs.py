@@ -125,6 +125,25 @@ def test_tiles_with_a_valid_result_are_reused_unless_told_not_to(
     assert (anew["tiles_reused"], anew["tiles_to_run"]) == (0, 4)
 
 
+def test_a_share_of_clouds_is_kept_and_decides_what_is_reused(
+    service: Service, http: httpx.Client
+) -> None:
+    scene = add_scene(service, "masked")
+    service.database.execute(
+        "update constellation.scenes set quality = %s where key = %s",
+        ('{"kind": "scl", "uri": "/scl.tif", "index": 1}', scene),
+    )
+    job = submit(http, scene, max_cloud_fraction=0.25)
+    assert job["params"]["max_cloud_fraction"] == 0.25
+    assert job["tiles_skipped"] == 0
+    plain = submit(http, scene)
+    complete_one_tile(service, plain["id"], scene)
+    set_runs(service, plain["id"], "COMPLETED")
+    assert http.post("/jobs/quote", json=body(scene)).json()["tiles_reused"] == 1
+    masked = http.post("/jobs/quote", json=body(scene, max_cloud_fraction=0.25)).json()
+    assert masked["tiles_reused"] == 0, "a tile without its clouds left out is another result"
+
+
 def test_a_tile_is_served_as_geojson(service: Service, http: httpx.Client) -> None:
     scene = add_scene(service, "served")
     job = submit(http, scene)
@@ -138,6 +157,8 @@ def test_a_tile_is_served_as_geojson(service: Service, http: httpx.Client) -> No
     assert feature["geometry"]["type"] == "MultiPolygon"
     assert feature["properties"]["class_counts"] == {"0": 60, "1": 4}
     assert feature["properties"]["confidence"] == 0.9
+    assert feature["properties"]["statistics"] is None
+    assert feature["properties"]["cloud_fraction"] is None
     assert found["next"] == "0,0"
     rest = http.get(f"/runs/{run}/tiles", params={"after": found["next"]}).json()
     assert rest["features"] == []
@@ -226,6 +247,11 @@ def test_an_area_that_misses_a_scene_names_it(service: Service, http: httpx.Clie
         ({"priority": "high"}, "/priority"),
         ({"max_failed_tile_ratio": 1.5}, "/max_failed_tile_ratio"),
         ({"max_failed_tile_ratio": float("nan")}, "/max_failed_tile_ratio"),
+        ({"max_cloud_fraction": 1.5}, "/max_cloud_fraction"),
+        ({"max_cloud_fraction": -0.1}, "/max_cloud_fraction"),
+        ({"max_cloud_fraction": float("nan")}, "/max_cloud_fraction"),
+        ({"max_cloud_fraction": "half"}, "/max_cloud_fraction"),
+        ({"max_cloud_fraction": 0.5}, "/max_cloud_fraction"),  # the scene has no quality mask
         ({"name": "\x1b[31mred"}, "/name"),
         ({"name": ""}, "/name"),
         ({"name": "\ud800"}, "/name"),

@@ -87,6 +87,11 @@ def test_a_path_that_is_no_scene_is_refused(
         ({"key": "a,b"}, "/key"),
         ({"key": "../x"}, "/key"),
         ({"url": "http://x"}, "/url"),
+        ({"quality": "m.tif"}, "/quality"),
+        ({"quality": {"path": "m.tif"}}, "/quality/kind"),
+        ({"quality": {"path": "m.tif", "kind": "fmask"}}, "/quality/kind"),
+        ({"quality": {"path": "m.tif", "kind": "scl", "index": 0}}, "/quality/index"),
+        ({"quality": {"path": "m.tif", "kind": "scl", "url": "x"}}, "/quality/url"),
     ],
 )
 def test_a_wrong_value_is_pointed_at(
@@ -94,6 +99,37 @@ def test_a_wrong_value_is_pointed_at(
 ) -> None:
     found = problem_of(http.post("/scenes", json={"path": "once.tif"} | change), 422)
     assert found["errors"][0]["pointer"] == pointer
+
+
+def test_a_scene_may_have_a_mask_of_its_clouds(service: Service, http: httpx.Client) -> None:
+    write_raster(service.scenes / "clouded.tif")
+    mask = write_raster(service.scenes / "clouds.tif")
+    request = {"path": "clouded.tif", "quality": {"path": "clouds.tif", "kind": "scl", "index": 2}}
+    created = http.post("/scenes", json=request)
+    assert created.status_code == 201
+    assert created.json()["quality"] == {"kind": "scl", "uri": str(mask), "index": 2}
+    plain = http.post("/scenes", json={"path": "clouded.tif"})
+    assert plain.json()["id"] == created.json()["id"]
+    assert plain.json()["quality"] is None
+    assert plain.json()["digest"] != created.json()["digest"]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../outside.tif", "/vsicurl/http://127.0.0.1:9/x"])
+def test_a_mask_comes_from_the_same_folders(
+    service: Service, http: httpx.Client, path: str
+) -> None:
+    write_raster(service.scenes.parent / "outside.tif", size_px=1024)
+    write_raster(service.scenes / "clear.tif")
+    request = {"path": "clear.tif", "quality": {"path": path, "kind": "scl"}}
+    found = problem_of(http.post("/scenes", json=request), 422)
+    assert "its quality mask: " in found["detail"]
+    assert "root:" not in found["detail"]
+
+
+def test_a_band_without_a_name_is_a_dash(service: Service, http: httpx.Client) -> None:
+    write_raster(service.scenes / "dash.tif")
+    scene = http.post("/scenes", json={"path": "dash.tif", "bands": ["NIR", "-", "B04 red"]})
+    assert [band["common_name"] for band in scene.json()["bands"]] == ["nir", None, None]
 
 
 def test_a_key_of_another_scene_is_a_conflict(service: Service, http: httpx.Client) -> None:

@@ -57,7 +57,7 @@ def done(database: Database, tmp_path: Path) -> Done:
     with database.transaction() as connection:
         predictions.write(table, tiles.of_run(connection, lease.run_id), COMMON)
         write_raster(raster, np.full((512, 1024), 3, np.uint8))
-        outputs = {"predictions": str(table), "raster": str(raster)}
+        outputs = {"predictions": str(table), "classes": str(raster)}
         plans.record_metrics(connection, lease.run_id, {"outputs": outputs})
         connection.execute(DAGSTER_RUN, (str(lease.run_id), "SUCCESS"))
         connection.execute("update constellation.events set published_at = now()")
@@ -211,7 +211,7 @@ def write_table_of(*windows: Window) -> Break:
 def leave_file(name: str) -> Break:
     def do(done: Done) -> None:
         path = done.world.lake / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
     return do
@@ -299,7 +299,7 @@ BREAKS: dict[str, tuple[Break, str]] = {
         hole_in_raster,
         r"tile \(0, 512\) of run {run} is committed, and 5120 of its 262144 pixels are missing",
     ),
-    "a working file": (leave_file("work/run.classes"), "work/run.classes was left behind"),
+    "a working file": (leave_file("work/run/class.raw"), "work/run/class.raw was left behind"),
     "half a file": (leave_file("rasters/.cog.tif"), "rasters/.cog.tif was left behind"),
 }
 
@@ -316,7 +316,7 @@ def test_a_broken_invariant_is_told_with_its_place(done: Done, name: str) -> Non
 def test_a_working_file_that_a_retry_can_go_on_with_may_stay(done: Done) -> None:
     failed = run(done.database)
     done.change("update constellation.runs set state = 'FAILED' where id = %s", failed)
-    leave_file(f"work/{failed}.classes")(done)
+    leave_file(f"work/{failed}/class.raw")(done)
     assert not [said for said in done.found() if "left behind" in said]
 
 

@@ -112,6 +112,32 @@ def test_bands_and_calibration_are_passed_on(service: Service, constellation: Co
     assert {(band["scale"], band["offset"]) for band in bands} == {(0.0001, -0.1)}
 
 
+def test_a_quality_mask_is_passed_on(service: Service, constellation: Command) -> None:
+    path = write_raster(service.scenes / "hazy.tif", size_px=64)
+    mask = write_raster(service.scenes / "haze.tif", size_px=64)
+    options = ("--quality", str(mask), "--quality-kind", "scl", "--quality-band", "3")
+    (added,) = as_json(constellation("scenes", "add", path, *options, "--json"))
+    assert added["scene"]["quality"] == {"kind": "scl", "uri": str(mask), "index": 3}
+    _, out, _ = constellation("scenes", "show", "hazy")
+    assert "scl, band 3 of" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--quality", "m.tif"), "belong together"),
+        (("--quality-kind", "scl"), "belong together"),
+        (("b.tif", "--quality", "m.tif", "--quality-kind", "scl"), "with one file"),
+    ],
+)
+def test_half_a_quality_mask_is_refused(
+    constellation: Command, options: tuple[str, ...], reason: str
+) -> None:
+    code, _, err = constellation("scenes", "add", "a.tif", *options)
+    assert code == 1
+    assert reason in err
+
+
 def test_one_key_cannot_name_two_scenes(constellation: Command) -> None:
     code, _, err = constellation("scenes", "add", "a.tif", "b.tif", "--key", "k")
     assert (code, err) == (1, "error: --key names one scene: give it with one file\n")
@@ -159,6 +185,24 @@ def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Co
 
 
 # ---- jobs ----
+
+
+def test_clouds_are_skipped_only_where_a_mask_shows_them(
+    service: Service, constellation: Command, scene: str
+) -> None:
+    submit = ("jobs", "submit", "-m", MODEL, "-s", scene, "--max-cloud-fraction")
+    code, _, err = constellation(*submit, "0.3")
+    assert code == 1
+    assert "no quality mask" in err
+    assert constellation(*submit, "1.5")[0] == 2
+    mask = '{"kind": "scl", "uri": "/scl.tif", "index": 1}'
+    service.database.execute("update constellation.scenes set quality = %s", (mask,))
+    try:
+        job = as_json(constellation(*submit, "0.3", "--json"))
+        assert job["params"]["max_cloud_fraction"] == 0.3
+        assert "skipped tiles" in constellation("jobs", "show", job["id"])[1]
+    finally:
+        service.database.execute("update constellation.scenes set quality = null")
 
 
 def test_a_job_is_quoted_submitted_listed_and_shown(

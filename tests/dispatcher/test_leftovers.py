@@ -33,7 +33,7 @@ def files_of(database: Database, lake: Path, run_id: UUID) -> RunFiles:
 def half_written(files: RunFiles) -> list[Path]:
     """What a run leaves that is killed while it writes its outputs, and its working raster."""
     drafts = [
-        files.raster.with_name(".0a.cog.tif"),
+        files.classes.with_name(".0a.cog.tif"),
         files.predictions.with_name(f".{files.predictions.name}.17.partial"),
     ]
     for path in (*drafts, files.work / "class.raw"):

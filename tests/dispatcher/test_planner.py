@@ -28,6 +28,7 @@ scenes = dg.DynamicPartitionsDefinition(name="scenes")
 class Options(dg.Config):
     accept_gsd_mismatch: bool = False
     reuse: bool = True
+    max_cloud_fraction: float | None = None
 
 
 @dg.asset(key=["predictions", "land_cover"], partitions_def=scenes)
@@ -100,6 +101,19 @@ def test_a_pending_run_becomes_a_dagster_run_of_the_same_id(
     assert run.tags["dagster/priority"] == "3"
     assert run.run_config == {"ops": {"predictions__land_cover": {"config": {"reuse": False}}}}
     assert states(database, run_id) == ("QUEUED", "PENDING", None)
+
+
+def test_a_share_of_clouds_reaches_the_run(
+    planner: Planner, database: Database, instance: dg.DagsterInstance
+) -> None:
+    run_id = submit(database)
+    clouds = {"max_cloud_fraction": 0}
+    database.execute("update constellation.jobs set params = params || %s", (Jsonb(clouds),))
+    planner.turn()
+    run = instance.get_run_by_id(str(run_id))
+    assert run is not None
+    config = {"reuse": False, "max_cloud_fraction": 0}
+    assert run.run_config == {"ops": {"predictions__land_cover": {"config": config}}}
 
 
 def test_what_a_job_asks_for_reaches_the_queue(planner: Planner, database: Database) -> None:

@@ -124,7 +124,7 @@ def test_a_retry_computes_only_what_is_missing(stack: Stack, large_scene: str) -
     assert tile_counts(stack, run["id"]) == {"tiles": planned, "windows": planned}
     outputs = run["metrics"]["outputs"]
     assert predictions.count(Path(outputs["predictions"])) == planned
-    with rasterio.open(outputs["raster"]) as raster:
+    with rasterio.open(outputs["classes"]) as raster:
         assert (raster.read(1) != raster.nodata).all(), "some tiles have no pixels"
     work = stack.data_dir / "lake" / "work"
     assert not any((work / f"{run['id']}.classes").exists() for run in ended["runs"])

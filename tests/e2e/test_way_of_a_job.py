@@ -105,7 +105,7 @@ def test_the_file_holds_what_the_table_holds(stack: Stack, done: Any) -> None:
 
 def test_the_class_raster_is_a_cog_on_the_grid_of_the_scene(sample_data: Path, done: Any) -> None:
     run = done[0]["runs"][0]
-    path = run["metrics"]["outputs"]["raster"]
+    path = run["metrics"]["outputs"]["classes"]
     valid, errors, _ = cog_validate(path)
     assert valid, errors
     with (
@@ -152,7 +152,7 @@ def test_dagster_shows_the_materialization_its_counts_and_its_picture(
 def test_the_next_job_takes_the_valid_tiles_as_they_are(stack: Stack, done: Any) -> None:
     job = stack.finished(stack.submit(LIBYA)["id"])
     assert (job["state"], job["tiles_reused"], job["tiles_completed"]) == ("COMPLETED", 9, 0)
-    rasters = [run["metrics"]["outputs"]["raster"] for run in (done[0]["runs"][0], job["runs"][0])]
+    rasters = [run["metrics"]["outputs"]["classes"] for run in (done[0]["runs"][0], job["runs"][0])]
     with rasterio.open(rasters[0]) as first, rasterio.open(rasters[1]) as second:
         assert np.array_equal(first.read(1), second.read(1)), "a reused tile is in the map as well"
     before = stack.rows("select count(*) as n from constellation.tiles")

@@ -20,9 +20,13 @@ def write(
     tags: dict[str, dict[str, str]] | None = None,
     descriptions: tuple[str, ...] = (),
     pixels: NDArray[Any] | None = None,
+    band_tags: dict[int, dict[str, dict[str, str]]] | None = None,
     **profile: Any,
 ) -> Path:
-    """A GeoTIFF of `pixels`, or of ones; `tags` by namespace. Empty when `sparse_ok` is set."""
+    """A GeoTIFF of `pixels`, or of ones; `tags` by namespace. Empty when `sparse_ok` is set.
+
+    `band_tags` are by band, from 1, and namespace.
+    """
     import warnings
 
     import rasterio
@@ -47,6 +51,9 @@ def write(
                 raster.write(np.ones((count, facts["height"], facts["width"]), dtype=dtype))
             for namespace, values in (tags or {}).items():
                 raster.update_tags(ns=namespace, **values)
+            for band, spaces in (band_tags or {}).items():
+                for namespace, values in spaces.items():
+                    raster.update_tags(band, ns=namespace or None, **values)
             for index, text in enumerate(descriptions):
                 raster.set_band_description(index + 1, text)
     return path

@@ -197,3 +197,65 @@ def test_a_scale_alone_has_no_offset(plain: Path) -> None:
 def test_a_calibration_that_destroys_values_is_refused(scale: float, offset: float | None) -> None:
     with pytest.raises(SceneRefused):
         Calibration(scale, offset)
+
+
+def wavelengths(bands: tuple[Band, ...]) -> list[float | None]:
+    return [band.wavelength_um for band in bands]
+
+
+def test_wavelengths_come_from_the_item_the_file_or_the_platform(tmp_path: Path) -> None:
+    path = rasters.write(
+        tmp_path / "a.tif",
+        photometric="minisblack",
+        band_tags={2: {"IMAGERY": {"CENTRAL_WAVELENGTH_UM": "0.561", "FWHM_UM": "0.03"}}},
+    )
+    assert wavelengths(described(path)) == [None, 0.561, None]
+    told = item(ItemBand("a", None, None, None, 0.49), named("b"), named("c"))
+    assert wavelengths(described(path, item=told)) == [0.49, 0.561, None]
+    landsat = item(named("B2"), named("B3"), named("OLI_B4"), platform="landsat-8")
+    assert wavelengths(described(path, item=landsat)) == [0.482, 0.561, 0.655]
+    assert commons(described(path, item=landsat)) == ["blue", "green", "red"]
+    by_name = item(named(None, "nir"), named(None, "red"), named("B01"), platform="sentinel-2a")
+    assert wavelengths(described(path, item=by_name)) == [0.833, 0.561, 0.443]
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ({"wavelength": "655.2", "wavelength_units": "Nanometers"}, 0.6552),
+        ({"wavelength": "0.66", "wavelength_units": "Micrometers"}, 0.66),
+        ({"wavelength": "655.2"}, None),
+        ({"wavelength": "655.2", "wavelength_units": "Index"}, None),
+        ({"wavelength": "nan", "wavelength_units": "nm"}, None),
+        ({"wavelength": "-1", "wavelength_units": "nm"}, None),
+        ({"wavelength": "1e300", "wavelength_units": "um"}, None),
+        ({"wavelength": "red", "wavelength_units": "um"}, None),
+    ],
+)
+def test_wavelengths_in_the_manner_of_envi_are_read_and_nonsense_is_not(
+    tmp_path: Path, tags: dict[str, str], expected: float | None
+) -> None:
+    path = rasters.write(tmp_path / "a.tif", count=1, band_tags={1: {"": tags}})
+    assert wavelengths(described(path)) == [expected and pytest.approx(expected)]
+
+
+def test_a_name_given_that_contradicts_the_file_takes_its_wavelength_away(rgb: Path) -> None:
+    told = item(*[ItemBand(None, name, None, None, 0.5) for name in ("blue", "green", "red")])
+    bands = described(rgb, item=told, names=["blue", "nir", "-"])
+    assert wavelengths(bands) == [0.5, None, 0.5]
+
+
+def test_one_common_name_for_many_bands_names_none_of_them(tmp_path: Path) -> None:
+    path = rasters.write(tmp_path / "a.tif", photometric="minisblack")
+    told = item(
+        ItemBand("1", "red", None, None, 0.65), ItemBand("2", "red", None, None, 0.66), named("nir")
+    )
+    bands = described(path, item=told)
+    assert commons(bands) == [None, None, None]
+    assert wavelengths(bands) == [0.65, 0.66, None]
+
+
+def test_the_three_red_edges_of_sentinel_2_are_told_apart(plain: Path) -> None:
+    told = item(*[named(f"B0{n}", "rededge") for n in (5, 6, 7)], platform="sentinel-2b")
+    assert commons(described(plain, item=told)) == ["rededge071", "rededge075", "rededge078"]
+    assert commons(described(plain, item=item(*told.bands))) == [None, None, None]

@@ -237,3 +237,67 @@ def test_a_pipe_does_not_hold_us_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.json")
     with pytest.raises(SceneRefused):
         read_side_item(tmp_path / "a.tif")
+
+
+def wavelengths(folder: Path, content: object) -> list[float | None]:
+    item = read(folder, content)
+    assert item is not None
+    return [band.wavelength_um for band in item.bands]
+
+
+def test_centre_wavelengths_are_read_from_both_versions(tmp_path: Path) -> None:
+    assert wavelengths(tmp_path, asset(bands=[{"eo:center_wavelength": 0.665}, {}])) == [
+        0.665,
+        None,
+    ]
+    old = asset(**{"eo:bands": [{"center_wavelength": 10}, {"center_wavelength": None}]})
+    assert wavelengths(tmp_path, old | {"stac_version": "1.0.0"}) == [10.0, None]
+
+
+@pytest.mark.parametrize("value", [0, -0.6, 665, "0.665", True, 1e400, [0.6]])
+def test_a_wavelength_that_is_none_in_micrometres_is_refused(tmp_path: Path, value: object) -> None:
+    text = json.dumps(asset(bands=[{"eo:center_wavelength": value}]))
+    assert "centre wavelength" in refusal(tmp_path, text.replace("Infinity", "1e400").encode())
+
+
+def masks(folder: Path, **assets: object) -> tuple[str, str] | None:
+    item = read(folder, document(assets={"data": {"href": "./a.tif"}, **assets}))
+    assert item is not None
+    return None if item.mask is None else (item.mask.kind.value, item.mask.file_name)
+
+
+def test_a_quality_mask_is_known_by_its_key_or_by_role_and_name(tmp_path: Path) -> None:
+    href = {"href": "https://example.org/x/SCL_20m.tif"}
+    assert masks(tmp_path) is None
+    assert masks(tmp_path, scl=href) == ("scl", "SCL_20m.tif")
+    assert masks(tmp_path, SCL=href) == ("scl", "SCL_20m.tif")
+    assert masks(tmp_path, qa_pixel={"href": "q.tif"}) == ("qa_pixel", "q.tif")
+    assert masks(tmp_path, mask={"href": "a_QA_PIXEL.TIF", "roles": ["cloud"]}) == (
+        "qa_pixel",
+        "a_QA_PIXEL.TIF",
+    )
+    assert masks(tmp_path, mask={"href": "a_QA_PIXEL.TIF", "roles": ["data"]}) is None
+    assert masks(tmp_path, mask={"href": "clouds.tif", "roles": ["cloud"]}) is None
+
+
+@pytest.mark.parametrize("href", [5, None, "", "x/", {"a": 1}])
+def test_a_mask_without_a_file_is_none(tmp_path: Path, href: object) -> None:
+    assert masks(tmp_path, scl={"href": href}) is None
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m.tif", "x" * 256, "a\u2028.tif"])
+def test_a_mask_whose_name_could_forge_output_is_refused(tmp_path: Path, name: str) -> None:
+    content = document(assets={"data": {"href": "./a.tif"}, "scl": {"href": name}})
+    assert "no name of a file" in refusal(tmp_path, content)
+
+
+def test_the_masks_of_real_items_are_found(sample_data: Path, tmp_path: Path) -> None:
+    for name, mask in (("s2_l2a_T07HFE_item", "scl"), ("l8_c2l2_047027_item", "qa_pixel")):
+        item = json.loads((sample_data / "stac" / f"{name}.json").read_text())
+        item["assets"]["red"]["href"] = "./a.tif"
+        read_one = read(tmp_path, item)
+        assert read_one is not None
+        assert read_one.mask is not None
+        assert read_one.mask.kind == mask
+        assert read_one.bands[0].common_name == "red"
+        assert read_one.bands[0].wavelength_um == pytest.approx(0.66, abs=0.011)

@@ -35,18 +35,18 @@ def test_predictions_lie_where_duckdb_finds_them_by_model_and_date(tmp_path: Pat
     files = files_of_run(tmp_path, run_id="r", model="m@1", date="2026-11-23")
     below = files.predictions.relative_to(tmp_path)
     assert below == Path("predictions/model=m@1/date=2026-11-23/r.parquet")
-    assert files.raster.parent == files.item.parent == tmp_path / "rasters" / "r"
+    assert files.classes.parent == files.item.parent == tmp_path / "rasters" / "r"
 
 
 def test_drafts_of_a_killed_attempt_are_cleared_and_only_those(tmp_path: Path) -> None:
     files = files_of_run(tmp_path, run_id="r", model="m@1", date="2026-11-23")
     drafts = [
         files.predictions.with_name(".r.parquet.1234.partial"),
-        files.raster.with_name(".1f.plain.tif"),
-        files.raster.with_name(".1f.cog.tif.ovr.tmp"),
+        files.classes.with_name(".1f.plain.tif"),
+        files.classes.with_name(".1f.cog.tif.ovr.tmp"),
         files.item.with_name(".item.json.1234.partial"),
     ]
-    others = [files.predictions.with_name(".another.parquet.99.partial"), files.raster]
+    others = [files.predictions.with_name(".another.parquet.99.partial"), files.classes]
     for path in (*drafts, *others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -30,6 +30,8 @@ def tile(column: int, **changes: Any) -> dict[str, Any]:
         "top_class": 3,
         "confidence": 0.9,
         "valid_fraction": 1.0,
+        "cloud_fraction": None,
+        "statistics": None,
         "gsd_mismatch": False,
         "read_ms": 1.0,
         "infer_ms": 2.0,

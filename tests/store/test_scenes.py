@@ -11,6 +11,7 @@ import shapely
 
 from constellation_pipelines.domain.errors import Conflict, InvalidInput, NotFound
 from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.domain.quality import QualityKind, QualityMask
 from constellation_pipelines.domain.scene import Band, Grid, Scene
 from constellation_pipelines.geo.footprint import area_km2, grid_footprint
 from constellation_pipelines.imagery.describe import describe_scene, json_of
@@ -55,6 +56,14 @@ def test_a_scene_comes_back_as_it_was_registered(database: Database) -> None:
     assert find(database, str(one.id)) == stored
     with database.transaction() as connection:
         assert scenes.get(connection, one.id) == stored
+
+
+def test_the_quality_mask_of_a_scene_is_kept_and_replaced(database: Database) -> None:
+    mask = QualityMask(QualityKind.QA_PIXEL, "/scenes/a_qa.tif", 2)
+    assert add(database, replace(scene(), quality=mask)).quality == mask
+    assert find(database, "a").quality == mask
+    assert add(database, scene(digest="without")).quality is None
+    assert find(database, "a").quality is None
 
 
 def test_the_sample_scenes_come_back_as_they_were_described(

@@ -2,8 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import shapely
 from shapely.affinity import translate
@@ -90,7 +92,7 @@ def test_counts_and_events_are_committed_with_the_tiles(database: Database) -> N
     lease = work(database).lease
     commit(database, lease, row(LEFT))
     progress = commit(database, lease, row(RIGHT, error="block cannot be read"))
-    assert progress == tiles.Progress(planned=2, reused=0, completed=1, failed=1)
+    assert progress == tiles.Progress(2, reused=0, completed=1, failed=1, skipped=0)
     events = database.fetch_all(
         "select type, payload from constellation.events where type like 'tile.%' order by id"
     )
@@ -123,7 +125,81 @@ def test_a_failed_tile_is_replaced_by_a_good_one_but_not_the_other_way(database:
     lease = work(database).lease
     commit(database, lease, row(LEFT, error="unreadable"))
     assert commit(database, lease, row(LEFT)).completed == 1
-    assert commit(database, lease, row(LEFT, error="unreadable")) == tiles.Progress(2, 0, 1, 0)
+    assert commit(database, lease, row(LEFT, error="unreadable")) == tiles.Progress(2, 0, 1, 0, 0)
+
+
+def skipped(window: Window, cloud_fraction: float = 0.8) -> tiles.TileRow:
+    plain = row(window)
+    result = TileResult(
+        window, TileState.SKIPPED, valid_fraction=1.0, cloud_fraction=cloud_fraction
+    )
+    return replace(plain, result=result)
+
+
+def test_a_skipped_tile_is_counted_and_told_and_is_no_coverage(database: Database) -> None:
+    claimed_work = work(database)
+    lease = claimed_work.lease
+    progress = commit(database, lease, row(LEFT), skipped(RIGHT))
+    assert progress == tiles.Progress(2, reused=0, completed=1, failed=0, skipped=1)
+    assert progress.done == 2
+    event = database.fetch_one(
+        "select payload from constellation.events where type = 'tile.skipped'"
+    )
+    assert event is not None
+    assert event["payload"]["cloud_fraction"] == 0.8
+    assert event["payload"]["tiles_done"] == 2
+    args = {"model_id": claimed_work.model_id, "scene_id": claimed_work.scene_id}
+    with database.transaction() as connection:
+        coverage.refresh(connection, **args)
+        assert coverage.of_scene(connection, **args)["tiles"] == 1
+    cells = database.fetch_all("select sum(tiles) as tiles from constellation.coverage_cells")
+    assert cells == [{"tiles": 1}]
+
+
+def test_a_skipped_tile_is_a_result_to_build_on(database: Database) -> None:
+    lease = work(database).lease
+    commit(database, lease, skipped(LEFT))
+    assert commit(database, lease, row(LEFT, error="unreadable")).skipped == 1
+    digest = row(LEFT).digest
+    with database.transaction() as connection:
+        assert tiles.valid(connection, [digest], lease.run_id) == {digest: lease.run_id}
+        assert tiles.valid(connection, [digest]) == {}, "its run may yet fail"
+    database.execute("update constellation.runs set state = 'COMPLETED'")
+    with database.transaction() as connection:
+        assert tiles.valid(connection, [digest]) == {digest: lease.run_id}
+
+
+def test_a_regression_keeps_its_figures(database: Database) -> None:
+    lease = work(database).lease
+    figures = {"min": -1.5, "max": 3.0, "mean": 0.25, "std": 0.5}
+    plain = row(LEFT, counts={})
+    kept = replace(plain, result=replace(plain.result, statistics=figures, class_counts={}))
+    empty = row(RIGHT)
+    empty = replace(empty, result=replace(empty.result, statistics={}, class_counts={}))
+    commit(database, lease, kept, empty)
+    with database.transaction() as connection:
+        written = tiles.of_run(connection, lease.run_id)
+    assert [tile["statistics"] for tile in written] == [figures, None]
+    assert written[0]["top_class"] is None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf"), None, "1", True])
+@pytest.mark.parametrize("figure", ["min", "max", "mean", "std"])
+def test_a_figure_that_is_no_number_never_reaches_the_table(
+    database: Database, figure: str, bad: Any
+) -> None:
+    lease = work(database).lease
+    figures = {"min": 0.0, "max": 1.0, "mean": 0.5, "std": 0.1, figure: bad}
+    plain = row(LEFT)
+    with pytest.raises((psycopg.DataError, psycopg.IntegrityError)):
+        commit(database, lease, replace(plain, result=replace(plain.result, statistics=figures)))
+    assert database.fetch_one("select count(*) as n from constellation.tiles") == {"n": 0}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1, 1.1])
+def test_a_share_of_clouds_is_a_share(database: Database, bad: float) -> None:
+    with pytest.raises(psycopg.IntegrityError):
+        commit(database, work(database).lease, skipped(LEFT, cloud_fraction=bad))
 
 
 def test_a_number_that_is_none_never_reaches_the_table(database: Database) -> None:

@@ -13,7 +13,7 @@ from tests.web.work import Work
 METRICS = {
     "class_counts": {"water": 30, "land": 10},
     "gsd_mismatch": True,
-    "outputs": {"predictions": "/lake/predictions/run.parquet", "raster": None},
+    "outputs": {"predictions": "/lake/predictions/run.parquet", "classes": None},
 }
 
 
@@ -150,6 +150,32 @@ def test_a_job_shows_its_classes_outputs_and_gsd_mismatch(page: Page, running: W
     expect(run).to_contain_text("attempt 1")
     expect(run).to_contain_text("/lake/predictions/run.parquet")
     expect(page.get_by_test_id("tiles-completed")).to_have_text("4")
+
+
+def test_skipped_tiles_and_the_figures_of_a_regression_are_shown(
+    page: Page, running: Work
+) -> None:
+    go(page, running.page)
+    for number in range(3):
+        running.commit_tile(number)
+    running.commit_tile(3, cloud_fraction=0.8)
+    figures = {"min": -1.25, "max": 30.5, "mean": 12.0, "std": 4.0}
+    metrics = {"task": "regression", "statistics": figures, "unit": "m", "class_counts": {}}
+    running.complete(metrics)
+    run = page.locator(f'[data-run="{running.lease.run_id}"]')
+    expect(run).to_contain_text("4 / 4 tiles · 1 skipped")
+    expect(run).to_contain_text("1 tile skipped, too cloudy")
+    expect(run).to_contain_text("values -1.25 to 30.5 m, mean 12 m")
+    expect(page.get_by_test_id("tiles-skipped")).to_have_text("1")
+    expect(page.get_by_role("region", name="Classes found")).to_have_count(0)
+    expect(page.get_by_role("region", name="Request")).to_be_visible()
+
+
+def test_classes_of_pixels_are_counted_in_pixels(page: Page, running: Work) -> None:
+    go(page, running.page)
+    running.complete({**METRICS, "task": "semantic-segmentation", "class_counts_unit": "pixel"})
+    classes = page.get_by_role("region", name="Classes found")
+    expect(classes).to_contain_text("40 pixels")
 
 
 def test_a_lost_stream_shows_and_resumes_after_the_last_event(page: Page, running: Work) -> None:

@@ -29,11 +29,17 @@ class Work:
     def page(self) -> str:
         return f"/job/?id={self.job_id}"
 
-    def commit_tile(self, number: int, *, error: str | None = None) -> None:
+    def commit_tile(
+        self, number: int, *, error: str | None = None, cloud_fraction: float | None = None
+    ) -> None:
+        """A tile with a result: failed with an error, skipped where its share of clouds is given."""
         box = shapely.MultiPolygon([shapely.box(0, 0, 1, 1)])
+        state = TileState.SKIPPED if cloud_fraction is not None else TileState.COMPLETED
+        state = TileState.FAILED if error else state
         result = TileResult(
             window=Window(0, number * TILE_PX, TILE_PX, TILE_PX),
-            state=TileState.FAILED if error else TileState.COMPLETED,
+            state=state,
+            cloud_fraction=cloud_fraction,
             valid_fraction=1.0,
             error=error,
         )

@@ -21,13 +21,14 @@ const Part = styled.div`
 
 type ProgressBarProps = { progress: Progress; label: string; thick?: boolean };
 
-/** Reused, completed and failed tiles as parts of those planned. */
+/** Reused, completed, failed and skipped tiles as parts of those planned. */
 export function ProgressBar({ progress, label, thick = false }: ProgressBarProps) {
-  const { planned, reused, completed, failed, done } = progress;
+  const { planned, reused, completed, failed, skipped, done } = progress;
   const parts = [
     { name: "completed", tiles: completed, color: "var(--accent)" },
     { name: "reused", tiles: reused, color: "var(--reused)" },
     { name: "failed", tiles: failed, color: "var(--bad)" },
+    { name: "skipped", tiles: skipped, color: "var(--skipped)" },
   ].filter(({ tiles }) => tiles > 0);
   return (
     <Track
@@ -58,13 +59,14 @@ const Line = styled.div`
 
 /** The bar with its numbers above it. */
 export function LabelledProgress({ progress, label }: Omit<ProgressBarProps, "thick">) {
-  const { planned, done, failed } = progress;
+  const { planned, done, failed, skipped } = progress;
   return (
     <div>
       <Line>
         <span>
           {formatCount(done)} / {formatCount(planned)} tiles
           {failed > 0 && <span style={{ color: "var(--bad)" }}> · {formatCount(failed)} failed</span>}
+          {skipped > 0 && ` · ${formatCount(skipped)} skipped`}
         </span>
         <span>{percentOf(progress)}</span>
       </Line>

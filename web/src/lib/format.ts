@@ -26,6 +26,10 @@ export function formatShare(share: number): string {
   return share > 0 && share < 0.01 ? finePercent.format(share) : percent.format(share);
 }
 
+/** A value of three digits with its unit, such as `12.3 m`. */
+export const formatValue = (value: number, unit: string | null): string =>
+  unit === null ? area.format(value) : `${area.format(value)} ${unit}`;
+
 export const formatMetres = (metres: number): string => `${area.format(metres)} m`;
 
 export const formatMemory = (mb: number): string => `${area.format(mb / 1024)} GiB`;

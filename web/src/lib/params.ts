@@ -5,6 +5,7 @@ export type Params = {
   acceptGsdMismatch: boolean;
   reuse: boolean;
   serial: boolean;
+  maxCloudFraction: number | null;
 };
 
 export function paramsOf(params: Record<string, unknown>): Params {
@@ -14,6 +15,7 @@ export function paramsOf(params: Record<string, unknown>): Params {
     scenes: scenes.filter((scene) => typeof scene === "string"),
     acceptGsdMismatch: params.accept_gsd_mismatch === true,
     reuse: params.reuse !== false,
+    maxCloudFraction: typeof params.max_cloud_fraction === "number" ? params.max_cloud_fraction : null,
     serial: params.mode === "serial",
   };
 }

@@ -10,7 +10,7 @@ import { formatCount, formatPlural, formatShare } from "@/lib/format";
 import { paramsOf } from "@/lib/params";
 import { useModels } from "@/lib/queries/models";
 
-import { classCountsOf } from "./class-counts";
+import { classCountsOf, countUnitOf } from "./class-counts";
 
 const List = styled.ul`
   display: grid;
@@ -40,20 +40,21 @@ const Track = styled.div`
   }
 `;
 
-/** What was found, in chips. Bars are shares of all chips, in the model's own colours. */
+/** What was found, in chips or pixels. Bars are shares of all, in the model's own colours. */
 export function ClassCard({ job }: { job: JobDetail }) {
   const counts = classCountsOf(job);
-  const chips = counts.reduce((sum, { chips }) => sum + chips, 0);
+  const unit = countUnitOf(job);
+  const total = counts.reduce((sum, { count }) => sum + count, 0);
   const colors = useClassColors(paramsOf(job.params).model);
   return (
-    <Card title="Classes found" aside={chips > 0 && <Small>{formatPlural(chips, "chip")}</Small>}>
+    <Card title="Classes found" aside={total > 0 && <Small>{formatPlural(total, unit)}</Small>}>
       {counts.length === 0 ? (
         <Empty>Known once a run has written its results.</Empty>
       ) : (
         <CardBody>
           <List>
-            {counts.map(({ name, chips, share }) => (
-              <li key={name} title={`${formatCount(chips)} chips`}>
+            {counts.map(({ name, count, share }) => (
+              <li key={name} title={`${formatCount(count)} ${unit}s`}>
                 <Line>
                   <span>{name}</span>
                   <Small>{formatShare(share)}</Small>

@@ -1,23 +1,28 @@
 import type { JobDetail, Run } from "@/lib/api/types";
-import { metricsOf } from "@/lib/metrics";
+import { type CountUnit, metricsOf } from "@/lib/metrics";
 import { paramsOf } from "@/lib/params";
 
 import { newestRuns } from "./newest-runs";
 
-export type ClassCount = { name: string; chips: number; share: number };
+export type ClassCount = { name: string; count: number; share: number };
 
-/** Chips by class over the tiles that this job computed, most first. */
+/** What was counted of each class over the tiles that this job computed, most first. */
 export function classCountsOf(job: JobDetail): ClassCount[] {
   const sums = new Map<string, number>();
   for (const run of countedRuns(job)) {
-    for (const [name, chips] of Object.entries(metricsOf(run.metrics).classCounts)) {
-      sums.set(name, (sums.get(name) ?? 0) + chips);
+    for (const [name, count] of Object.entries(metricsOf(run.metrics).classCounts)) {
+      sums.set(name, (sums.get(name) ?? 0) + count);
     }
   }
-  const total = [...sums.values()].reduce((sum, chips) => sum + chips, 0);
+  const total = [...sums.values()].reduce((sum, count) => sum + count, 0);
   return [...sums]
-    .map(([name, chips]) => ({ name, chips, share: total > 0 ? chips / total : 0 }))
-    .sort((one, other) => other.chips - one.chips);
+    .map(([name, count]) => ({ name, count, share: total > 0 ? count / total : 0 }))
+    .sort((one, other) => other.count - one.count);
+}
+
+/** Whether its model names whole chips or single pixels. */
+export function countUnitOf(job: JobDetail): CountUnit {
+  return job.runs.some((run) => metricsOf(run.metrics).countUnit === "pixel") ? "pixel" : "chip";
 }
 
 /**

@@ -6,7 +6,7 @@ import { Age } from "@/components/age";
 import { Card, CardBody } from "@/components/card";
 import { Copyable } from "@/components/copyable";
 import type { Job } from "@/lib/api/types";
-import { formatMoment } from "@/lib/format";
+import { formatMoment, formatShare } from "@/lib/format";
 import { paramsOf } from "@/lib/params";
 import { useNow } from "@/lib/use-now";
 
@@ -33,7 +33,7 @@ const Facts = styled.dl`
 /** What was asked, by whom and when. */
 export function JobFacts({ job }: { job: Job }) {
   const nowMs = useNow(NOW_MS);
-  const { model, scenes, acceptGsdMismatch, reuse, serial } = paramsOf(job.params);
+  const { model, scenes, acceptGsdMismatch, reuse, serial, maxCloudFraction } = paramsOf(job.params);
   return (
     <Card title="Request">
       <CardBody>
@@ -64,6 +64,7 @@ export function JobFacts({ job }: { job: Job }) {
             {acceptGsdMismatch ? "accepts GSD mismatch" : "refuses GSD mismatch"},{" "}
             {reuse ? "reuses valid tiles" : "computes every tile"}
             {serial && ", one scene at a time"}
+            {maxCloudFraction !== null && `, skips tiles clouded beyond ${formatShare(maxCloudFraction)}`}
           </dd>
           <dt>Id</dt>
           <dd>

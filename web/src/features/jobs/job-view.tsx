@@ -43,6 +43,13 @@ export function JobView({ id }: { id: string }) {
   );
 }
 
+const WITHOUT_CLASSES = ["regression", "similarity-search"];
+
+/** A run says what its model does once it has ended; until then there may be classes. */
+function findsClasses(job: JobDetail): boolean {
+  return !job.runs.some((run) => WITHOUT_CLASSES.includes(metricsOf(run.metrics).task ?? ""));
+}
+
 function Found({ job }: { job: JobDetail }) {
   const mismatched = newestRuns(job.runs).filter((run) => metricsOf(run.metrics).gsdMismatch);
   const keys = mismatched.map((run) => run.scene_key).join(", ");
@@ -66,7 +73,7 @@ function Found({ job }: { job: JobDetail }) {
           <RunsCard job={job} />
         </Stack>
         <Stack gap={20}>
-          <ClassCard job={job} />
+          {findsClasses(job) && <ClassCard job={job} />}
           <JobFacts job={job} />
         </Stack>
       </Columns>

@@ -8,8 +8,8 @@ import { Notice } from "@/components/notice";
 import { LabelledProgress } from "@/components/progress-bar";
 import { StatePill } from "@/components/state-pill";
 import type { Run } from "@/lib/api/types";
-import { formatMoment, formatPlural } from "@/lib/format";
-import { metricsOf } from "@/lib/metrics";
+import { formatMoment, formatPlural, formatValue } from "@/lib/format";
+import { metricsOf, type Statistics } from "@/lib/metrics";
 import { progressOf } from "@/lib/progress";
 
 import { Lasted } from "./lasted";
@@ -48,7 +48,7 @@ type RunItemProps = { run: Run; dagsterUrl: string | null; nowMs: number };
 
 /** One scene's run: where it runs, how far it is, what it left behind. */
 export function RunItem({ run, dagsterUrl, nowMs }: RunItemProps) {
-  const { gsdMismatch, outputs, errors } = metricsOf(run.metrics);
+  const { gsdMismatch, outputs, errors, statistics } = metricsOf(run.metrics);
   const name = run.scene_key ?? run.id;
   return (
     <Item data-testid="run" data-run={run.id}>
@@ -75,6 +75,8 @@ export function RunItem({ run, dagsterUrl, nowMs }: RunItemProps) {
             <Lasted work={run} nowMs={nowMs} />
           </li>
           {run.tiles_reused > 0 && <li>{formatPlural(run.tiles_reused, "tile")} reused</li>}
+          {run.tiles_skipped > 0 && <li>{formatPlural(run.tiles_skipped, "tile")} skipped, too cloudy</li>}
+          {statistics !== null && <li>{valuesIn(statistics)}</li>}
         </Facts>
         {run.waiting !== null && <Waits waiting={run.waiting} />}
         {run.error !== null && <Notice tone="bad">{run.error}</Notice>}
@@ -87,6 +89,11 @@ export function RunItem({ run, dagsterUrl, nowMs }: RunItemProps) {
       </Stack>
     </Item>
   );
+}
+
+/** A regression's values in one line. */
+function valuesIn({ min, max, mean, unit }: Statistics): string {
+  return `values ${formatValue(min, null)} to ${formatValue(max, unit)}, mean ${formatValue(mean, unit)}`;
 }
 
 /** Why it waits, after how many others, and about when it starts. */

@@ -46,6 +46,9 @@ export function TilesCard({ job }: { job: Job }) {
     { name: "completed", text: formatCount(progress.completed), color: "var(--accent)" },
     { name: "reused", text: formatCount(progress.reused), color: "var(--reused)" },
     { name: "failed", text: formatCount(progress.failed), color: "var(--bad)" },
+    ...(progress.skipped > 0
+      ? [{ name: "skipped", text: formatCount(progress.skipped), color: "var(--skipped)" }]
+      : []),
     { name: "computed", text: formatKm2(job.area_km2), color: null },
   ];
   return (
