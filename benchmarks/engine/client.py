@@ -13,33 +13,33 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.engine.counters import PeakMemory, cpu_s
+from benchmarks.engine.counters import cpu_s
 from constellation_pipelines.domain.states import TileState
-from constellation_pipelines.inference.class_raster import write_cog
 from constellation_pipelines.inference.client import EngineClient
 from constellation_pipelines.inference.package import load_package
+from constellation_pipelines.inference.products import raster_layouts, write_raster
 from constellation_pipelines.inference.protocol import PredictOrder
 
 
 def main(socket: Path, order_path: Path, out: Path) -> None:
     """Predict and write; what came back in numbers."""
-    import rasterio  # noqa: F401 - a run process has it loaded by the time it is needed
+    import pyarrow  # noqa: F401 - a run process has both loaded by the time they are needed
+    import rasterio  # noqa: F401
 
     order = PredictOrder.from_json(json.loads(order_path.read_text()))
     card = load_package(Path(order.model_folder)).card
+    (layout,) = raster_layouts(card)
     client, pid = EngineClient(socket), os.getpid()
-    with PeakMemory(pid) as memory:
-        began_cpu_s, began_s = cpu_s(pid), time.perf_counter()
-        results = list(client.predict(order))
-        predicted_s = time.perf_counter()
-        write_cog(Path(order.work), order.grid, card, out, {})
-        ended_s, ended_cpu_s = time.perf_counter(), cpu_s(pid)
+    began_cpu_s, began_s = cpu_s(pid), time.perf_counter()
+    results = list(client.predict(order))
+    predicted_s = time.perf_counter()
+    write_raster(Path(order.work), layout, (order.grid, order.grid), card, out, {})
+    ended_s, ended_cpu_s = time.perf_counter(), cpu_s(pid)
     shutil.rmtree(order.work)
     told = {
         "cpu_s": ended_cpu_s - began_cpu_s,
         "wall_s": ended_s - began_s,
         "write_s": ended_s - predicted_s,
-        "peak_mb": memory.peak_mb,
         "tiles": len(results),
         "failed": sum(result.state is not TileState.COMPLETED for result in results),
         "summary": client.summary,

@@ -72,14 +72,19 @@ class Ours:
             path = order_file(order, Path(passing) / "order.json")
             command = [sys.executable, "-m", MODULES[1], str(self._socket), str(path), str(out)]
             began_s = cpu_s(self.pid)
-            with PeakMemory(self.pid) as memory:
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            asked = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            # Looked at from here, so that looking is not counted as theirs.
+            with PeakMemory(self.pid) as engine_memory, PeakMemory(asked.pid) as client_memory:
+                answer, _ = asked.communicate()
             engine_s = cpu_s(self.pid) - began_s
-        told = json.loads(done.stdout.splitlines()[-1])
+        if asked.returncode:
+            raise RuntimeError(f"{workload.name}: the client failed; {self._log.name} may say why")
+        told = json.loads(answer.splitlines()[-1])
         if told["failed"]:
             raise RuntimeError(f"{told['failed']} tiles of {workload.name} failed")
         timed = Timed(workload.chips, engine_s + told["cpu_s"], told["wall_s"])
-        return Visit(timed, memory.peak_mb, told["peak_mb"], told["write_s"], told)
+        peaks = engine_memory.peak_mb, client_memory.peak_mb
+        return Visit(timed, *peaks, told["write_s"], told)
 
     def stop(self) -> None:
         """End the engine."""
