@@ -43,7 +43,7 @@ def judge(workload: Workload, out: Path) -> Verdict:
     found = [*errors] if errors or valid else ["it is no COG"]
     with rasterio.open(out) as raster:
         if raster.shape != (workload.grid.height_px, workload.grid.width_px):
-            found.append(f"its shape is {raster.shape}")
+            return Verdict(0.0, 0, 0, (*found, f"its shape is {raster.shape}"))
         classes: NDArray[np.uint8] = raster.read(1)
     compare = compare_dense if workload.model.card.dense else compare_chips
     same, compared = compare(workload, classes)

@@ -16,11 +16,12 @@ AGREEMENT = Bar(0.999, at_most=False)
 TIMES = {"torchgeo_loop": Bar(5, at_most=False), "rasterio_loop": Bar(1.2, at_most=False)}
 MEMORY_MB = Bar(600, at_most=True)
 GROWTH = Bar(1.1, at_most=True)
+VOID = "the map differs too much from the float32 reference, so no figure counts"
 NAMES = {"torchgeo_loop": "TorchGeo loop", "rasterio_loop": "rasterio loop"}
 
 
 def compared_rows(found: Compared) -> list[Measurement]:
-    """A workload's rows. Without the agreement none of its figures counts: all bars fail then."""
+    """A workload's rows. Without the agreement no figure counts: they are 0 then."""
     name, agreed = found.workload.name, AGREEMENT.met(found.verdict.agreement)
     conditions = conditions_of(found)
 
@@ -38,9 +39,10 @@ def compared_rows(found: Compared) -> list[Measurement]:
             for one in (peer, limit)
         ]
         told = {**conditions, "low": seen.low, "high": seen.high, "rounds": seen.count}
-        if bar is not None and not agreed:
-            told["void"] = "the map differs too much from the float32 reference"
-        return Measurement(f"{name}: {metric}", seen.median, unit, bar, *beside, told)
+        if not agreed:
+            told |= {"void": VOID, "measured": seen.median}
+        figure = seen.median if agreed else 0.0
+        return Measurement(f"{name}: {metric}", figure, unit, bar, *beside, told)
 
     tuned = "rasterio_loop" if "rasterio_loop" in found.peers else None
     return [

@@ -126,7 +126,7 @@ def write(
     """Strips of 512 rows as a COG; it gets its name once it is whole."""
     import rasterio
     from rasterio.shutil import copy
-    from rasterio.transform import from_origin
+    from rasterio.transform import Affine
 
     raw = path.with_suffix(f".{os.getpid()}.raw.tif")
     draft = path.with_suffix(f".{os.getpid()}.draft.tif")
@@ -141,7 +141,7 @@ def write(
             count=len(BANDS),
             dtype=dtype,
             crs=crs,
-            transform=transform or from_origin(300_000, 5_000_040, 10, 10),
+            transform=transform or Affine(10, 0, 300_000, 0, -10, 5_000_040),
             interleave="pixel",
             tiled=True,
             blockxsize=512,
