@@ -38,7 +38,9 @@ def compare(workload: Workload, plan: Plan, ours: Ours, limits: Limits, folder: 
         ask(limits, workload, question)
     verdict = judge(workload, out)
     print(f"  agreement {verdict.agreement:.5f} over {verdict.compared}", flush=True)
-    rounds, load, peers = [], [], {}
+    rounds: list[Round] = []
+    load: list[float] = []
+    peers: dict[str, str] = {}
     for number in range(plan.rounds):
         done, whats = one_round(workload, plan, ours, limits, folder, number)
         rounds.append(done)

@@ -32,7 +32,7 @@ def prepare() -> Path:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"installing the peers into {FOLDER.name}; this happens once", flush=True)
         subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
-        command = [python, "-m", "pip", "install", "--quiet", "-r", REQUIREMENTS]
+        command = [str(python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)]
         subprocess.run(command, check=True)
         stamp.write_text(wanted)
     return python

@@ -96,7 +96,8 @@ def trapezoid(stride_px: int, halo_px: int) -> NDArray[np.float32]:
         return np.ones(stride_px, np.float32)
     place = np.arange(stride_px + 2 * halo_px) + 0.5
     ramps = np.minimum(place, place[::-1]) / (2 * halo_px)
-    return ramps.clip(0, 1).astype(np.float32)
+    weights: NDArray[np.float32] = ramps.clip(0, 1).astype(np.float32)
+    return weights
 
 
 def values(workload: Workload) -> NDArray[np.uint8]:

@@ -129,9 +129,10 @@ def seconds(work: Callable[[], Any], repeats: int = REPEATS) -> float:
     """Of one repeat, by the device's own clock."""
     import torch
 
+    cuda: Any = torch.cuda
     for _ in range(3):
         work()
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin, end = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
     begin.record()
     for _ in range(repeats):
         work()

@@ -77,7 +77,7 @@ def write_weights(path: Path, architecture: str, options: dict[str, Any]) -> Non
             for left in range(0, strip.shape[2], side)
         ]
     )
-    inputs = (torch.from_numpy(chips.astype(np.float32)) * REFLECTANCE_SCALE - MEAN) / STD
+    inputs: Any = (torch.from_numpy(chips.astype(np.float32)) * REFLECTANCE_SCALE - MEAN) / STD
     with torch.no_grad():
         for part in inputs.split(32):  # in training mode: batch norms learn mean and variance
             module(part)

@@ -25,6 +25,9 @@ def compared_rows(found: Compared) -> list[Measurement]:
     name, agreed = found.workload.name, AGREEMENT.met(found.verdict.agreement)
     conditions = conditions_of(found)
 
+    def median(value: Callable[[Round], float] | None) -> float | None:
+        return None if value is None else spread([value(one) for one in found.rounds]).median
+
     def row(
         metric: str,
         unit: str,
@@ -34,15 +37,12 @@ def compared_rows(found: Compared) -> list[Measurement]:
         limit: Callable[[Round], float] | None = None,
     ) -> Measurement:
         seen = spread([value(one) for one in found.rounds])
-        beside = [
-            None if one is None else spread([one(round_) for round_ in found.rounds]).median
-            for one in (peer, limit)
-        ]
         told = {**conditions, "low": seen.low, "high": seen.high, "rounds": seen.count}
         if not agreed:
             told |= {"void": VOID, "measured": seen.median}
         figure = seen.median if agreed else 0.0
-        return Measurement(f"{name}: {metric}", figure, unit, bar, *beside, told)
+        beside = median(peer), median(limit)
+        return Measurement(f"{name}: {metric}", figure, unit, bar, *beside, conditions=told)
 
     tuned = "rasterio_loop" if "rasterio_loop" in found.peers else None
     return [

@@ -92,7 +92,9 @@ def land(size_px: int) -> Iterator[NDArray[np.uint16]]:
     ]
     for top in range(0, size_px, ROWS_AT_ONCE):
         rows = np.arange(top, min(top + ROWS_AT_ONCE, size_px), dtype=np.float32)
-        base = sum(amplitude * enlarged(grid, rows, size_px) for amplitude, grid in grids)
+        base = np.zeros((len(rows), size_px), np.float32)
+        for amplitude, grid in grids:
+            base += amplitude * enlarged(grid, rows, size_px)
         bands = []
         for band in range(len(BANDS)):
             noise = random.standard_normal(base.shape, dtype=np.float32) * 18
@@ -108,8 +110,8 @@ def enlarged(
     scale = (len(grid) - 1) / FULL_PX
     y, x = rows * scale, np.arange(size_px, dtype=np.float32) * scale
     top, left = y.astype(np.int64), x.astype(np.int64)
-    down, right = (y - top)[:, None], (x - left).astype(np.float32)
-    lines = grid[top] * (1 - down) + grid[top + 1] * down
+    down, right = (y - top).astype(np.float32)[:, None], (x - left).astype(np.float32)
+    lines: NDArray[np.float32] = grid[top] * (1 - down) + grid[top + 1] * down
     result: NDArray[np.float32] = lines[:, left] * (1 - right) + lines[:, left + 1] * right
     return result
 

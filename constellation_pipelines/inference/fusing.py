@@ -10,6 +10,7 @@ needs a C++ compiler on the host, takes ten times as long to begin and gained le
 import logging
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch  # noqa: TID253 - only the engine imports this module
 from torch import Tensor, nn  # noqa: TID253
@@ -56,7 +57,8 @@ def traced(module: nn.Module, example: Tensor) -> Forward:
     with warnings.catch_warnings():
         # torch.jit is on its way out; the version is pinned, and without it modules run as before.
         warnings.simplefilter("ignore")
-        graph: Forward = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
+        jit: Any = torch.jit
+        graph: Forward = jit.freeze(jit.trace(module, example, check_trace=False))
     return graph
 
 

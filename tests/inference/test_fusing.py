@@ -1,4 +1,5 @@
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -73,7 +74,8 @@ class Moody(nn.Module):
 class Untraceable(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Refuses to be looked at."""
-        if torch.jit.is_tracing():
+        jit: Any = torch.jit
+        if jit.is_tracing():
             raise RuntimeError("no")
         return x * 2
 

@@ -43,8 +43,8 @@ class Job:
             self.height_px, self.width_px = scene.shape
             self.transform = scene.transform
             self.crs = scene.crs
-        self.columns = -(-self.width_px // self.stride_px)
-        rows = -(-self.height_px // self.stride_px)
+        self.columns: int = -(-self.width_px // self.stride_px)
+        rows: int = -(-self.height_px // self.stride_px)
         if self.most is not None:
             rows = min(rows, max(1, self.most // self.columns))
         self.rows = rows

@@ -82,7 +82,8 @@ def ahead(source: Iterator[Strip]) -> Iterator[Strip]:
 def main() -> None:
     job = job_of_command_line()
     torch.set_num_threads(1)
-    network = fuse(job.network()).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    network: Any = fuse(job.network()).to(torch.bfloat16)
+    network = network.to(memory_format=torch.channels_last)
     batch = max(1, BATCH_PX // job.chip_px**2)
 
     @torch.inference_mode()

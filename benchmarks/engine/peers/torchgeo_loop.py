@@ -10,6 +10,7 @@ import importlib.util
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +23,16 @@ BATCH = {False: 64, True: 8}  # chips, of a classifier and of a dense network
 def declare_torchvision() -> list[str]:
     """Declare the operators that torchvision describes and could not load; their names."""
     try:
-        torch.ops.load_library(str(folder_of("torchvision") / "_C.so"))
+        operators: Any = torch.ops
+        operators.load_library(str(folder_of("torchvision") / "_C.so"))
         return []
     except OSError:
         pass
     text = (folder_of("torchvision") / "_meta_registrations.py").read_text()
     names = sorted(set(re.findall(r'register_meta\("(\w+)"|torchvision::(\w+)', text)))
     flat = sorted({name for pair in names for name in pair if name})
-    library = torch.library.Library("torchvision", "DEF")
+    libraries: Any = torch.library
+    library = libraries.Library("torchvision", "DEF")
     for name in flat:
         library.define(f"{name}(Tensor x) -> Tensor")
     KEPT.append(library)
@@ -57,7 +60,7 @@ def main() -> None:
     from torchgeo.datasets import RasterDataset, stack_samples
     from torchgeo.samplers import GridGeoSampler, Units
 
-    class Scene(RasterDataset):
+    class Scene(RasterDataset):  # type: ignore[misc, unused-ignore]
         filename_glob = job.scene.name
         is_image = True
         separate_files = False
@@ -74,7 +77,7 @@ def main() -> None:
             roi=shapely.box(*area(job)),
             units=Units.PIXELS,
         )
-        loader = torch.utils.data.DataLoader(
+        loader: Any = torch.utils.data.DataLoader(
             scene, batch_size=BATCH[job.dense], sampler=sampler, collate_fn=stack_samples
         )
         out, done = ClassMap(job), 0
