@@ -5,6 +5,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +18,7 @@ from constellation_pipelines.domain import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+CHALLENGE = 'Bearer realm="constellation"'
 FAULTS_SHOWN = 20
 
 STATUS: dict[type[errors.ConstellationError], int] = {
@@ -26,9 +28,13 @@ STATUS: dict[type[errors.ConstellationError], int] = {
     errors.SceneUnfit: 422,
     errors.AoiMissesScene: 422,
     errors.ReadFailed: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.QuotaExceeded: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.LeaseLost: 409,
+    errors.TooManyRequests: 429,
     errors.ServiceUnavailable: 503,
 }
 
@@ -75,8 +81,16 @@ def on_known(request: Request, error: Exception) -> ProblemResponse:
     if status is None:
         return on_unexpected(request, error)
     faults = [Fault(pointer=pointer(error.field), detail=error.message)] if error.field else []
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return problem(status, error.code, error.message, faults, headers)
+    return problem(status, error.code, error.message, faults, headers_of(error, status))
+
+
+def headers_of(error: errors.ConstellationError, status: int) -> dict[str, str]:
+    """What a client is told beside the reason: when to try again, how to say who it is."""
+    if isinstance(error, errors.TooManyRequests):
+        return {"Retry-After": str(max(1, ceil(error.retry_after_s)))}
+    if status == 401:
+        return {"WWW-Authenticate": CHALLENGE}
+    return {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
 
 
 def on_invalid(request: Request, error: Exception) -> ProblemResponse:

@@ -3,17 +3,35 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from api import dashboard, errors, openapi
+from api import access, dashboard, errors, openapi
+from api.gate import Gate
+from api.guard import Guard
 from api.limits import BodyLimit
-from api.live import Hub
+from api.live.hub import Hub
+from api.live.lines import Lines
+from api.live.samples import Samples
 from api.origins import OwnOrigin
-from api.routers import about, gpus, health, jobs, models, runs, scenes, stream
+from api.routers import (
+    about,
+    audit,
+    gpus,
+    health,
+    jobs,
+    logs,
+    models,
+    runs,
+    scenes,
+    session,
+    stream,
+    usage,
+)
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.tenancy import NOBODY
 
 VERSION = "1"  # of the API, as in its paths
 POOL_SIZE = 40  # handlers run in a thread pool of 40
@@ -32,12 +50,18 @@ def create_app(
     assert given is not None
     if bus is None and settings.nats_url is not None:
         bus = Bus(settings.nats_url, name="constellation api")
+    guard = Guard(settings, given)
     hub = Hub(given, bus)
+    lines, samples = Lines(bus, hub.offer), Samples(bus, hub.offer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await hub.start()
+        lines.start()
+        samples.start()
         yield
+        await samples.stop()
+        await lines.stop()
         await hub.stop()
         if owned is not None:
             owned.close()
@@ -47,17 +71,28 @@ def create_app(
         version=VERSION,
         description="Runs PyTorch models over satellite imagery on the GPUs you own.",
         lifespan=lifespan,
+        dependencies=[Depends(access.authorise)],
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
     app.state.database = given
     app.state.hub = hub
+    app.state.lines = lines
+    app.state.samples = samples
+    app.state.guard = guard
     app.add_middleware(BodyLimit)
-    app.add_middleware(OwnOrigin, host=settings.api_host)
+    app.add_middleware(Gate, guard=guard)
+    app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
     errors.install(app)
-    for room in (jobs, runs, gpus, scenes, models, stream, about, health):
-        app.include_router(room.router)
+    rooms = (
+        *(jobs, logs, runs, gpus, scenes, models, stream),
+        *(usage, session, audit, about, health),
+    )
+    routers = [room.router for room in rooms]
+    access.check_complete(routers)
+    for router in routers:
+        app.include_router(router)
     openapi.install(app)
     dashboard.mount(app, dagster_url=settings.dagster_url)
     return app
@@ -69,4 +104,6 @@ def open_database(settings: Settings) -> Database:
         raise InvalidInput(
             "the API needs CONSTELLATION_DATABASE_URL; `constellation up` starts one and sets it"
         )
-    return Database(settings.database_url, max_size=POOL_SIZE, timeout_s=POOL_TIMEOUT_S)
+    return Database(
+        settings.database_url, max_size=POOL_SIZE, timeout_s=POOL_TIMEOUT_S, tenancy=NOBODY
+    )

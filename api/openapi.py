@@ -8,11 +8,40 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
+from api.access import ACCESS, PUBLIC
 from api.errors import MEDIA_TYPE
+from api.gate import COOKIE
 from api.schemas.problem import Problem
 
 COMMITTED = Path(__file__).parent / "openapi.yaml"
 REFERENCE = "#/components/schemas/{model}"
+
+SCHEMES: dict[str, dict[str, str]] = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key: cst_<prefix>_<secret>. Made by `constellation keys create`.",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A token of the OIDC issuer that the deployment names, if it names one.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "Of POST /api/v1/session. Changes also need the header X-CSRF-Token.",
+    },
+}
+
+# By status: the name of the answer, what it says, a header of its own.
+REFUSALS: dict[str, tuple[str, str, str | None]] = {
+    "401": ("Unauthenticated", "Nobody knows who asks", "WWW-Authenticate"),
+    "403": ("Forbidden", "Who asks may not: scope, quota, origin or a CSRF token", None),
+    "429": ("TooManyRequests", "Requests come faster than they may", "Retry-After"),
+}
 
 
 def install(app: FastAPI) -> None:
@@ -34,17 +63,45 @@ def described(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, 
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)
+                operation["responses"] |= refusals(operation["operationId"])
                 operation["responses"]["default"] = problem_response()
+                operation["security"] = ways_in(operation["operationId"])
         document["components"]["schemas"] = dict(sorted(schemas.items()))
+        document["components"]["securitySchemes"] = SCHEMES
+        document["components"]["responses"] = {
+            name: problem_response(text, header) for name, text, header in REFUSALS.values()
+        }
         return document
 
     return openapi
 
 
-def problem_response() -> dict[str, Any]:
+def ways_in(operation: str) -> list[dict[str, list[str]]]:
+    """How one may say who one is, and the scope it takes; nothing where nobody needs to."""
+    needed = ACCESS[operation]
+    return [] if needed is PUBLIC else [{name: [needed.value]} for name in SCHEMES]
+
+
+def refusals(operation: str) -> dict[str, Any]:
+    """The answers to someone who may not, or not so often."""
+    if ACCESS[operation] is PUBLIC and operation != "sign_in":
+        return {}
+    return {
+        status: {"$ref": f"#/components/responses/{name}"}
+        for status, (name, *_) in REFUSALS.items()
+    }
+
+
+def problem_response(text: str = "What was wrong", header: str | None = None) -> dict[str, Any]:
     """How every failure is described."""
     schema = {"$ref": REFERENCE.format(model="Problem")}
-    return {"description": "What was wrong", "content": {MEDIA_TYPE: {"schema": schema}}}
+    described: dict[str, Any] = {
+        "description": text,
+        "content": {MEDIA_TYPE: {"schema": schema}},
+    }
+    if header is not None:
+        described["headers"] = {header: {"schema": {"type": "string"}}}
+    return described
 
 
 def to_yaml(document: dict[str, Any]) -> str:

@@ -15,11 +15,16 @@ POLICY_VIOLATION = 1008
 
 
 class OwnOrigin:
-    """Refuses requests to a host that is not this one, and changes asked for by other origins."""
+    """Refuses requests to a host that is not this one, and changes asked for by other origins.
 
-    def __init__(self, app: ASGIApp, host: str) -> None:
+    With `any_host` the server answers to every name, as it must behind a proxy: where each request
+    has to say who asks, a page that made its own name resolve here has nothing to say.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, *, any_host: bool = False) -> None:
         self._app = app
         self._hosts = {*LOOPBACK, host.lower()}
+        self._any_host = any_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403; a WebSocket is closed with 1008."""
@@ -35,7 +40,7 @@ class OwnOrigin:
     def _refusal(self, scope: Scope) -> str | None:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or host_name(hosts[0]) not in self._hosts:
+        if len(hosts) != 1 or not (self._any_host or host_name(hosts[0]) in self._hosts):
             return "this server does not answer to that host name: use 127.0.0.1 or localhost"
         if scope["type"] == "http" and scope["method"] in SAFE_METHODS:
             return None

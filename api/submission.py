@@ -27,7 +27,7 @@ from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
 from constellation_pipelines.geo.tiling import tile_windows, windows_touching
-from constellation_pipelines.store import jobs, models, runs, scenes, tiles
+from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
 from constellation_pipelines.store.runs import NewRun
@@ -35,12 +35,13 @@ from constellation_pipelines.store.runs import NewRun
 
 @dataclass(frozen=True, slots=True)
 class ScenePlan:
-    """What a job will do in one scene."""
+    """What a job will do in one scene. `km2` is about what the planned tiles cover."""
 
     scene: Scene
     gsd_mismatch: bool
     tiles_planned: int
     tiles_reused: int
+    km2: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class JobPlan:
     model: Model
     params: JobParams
     scenes: tuple[ScenePlan, ...]
+
+    @property
+    def km2(self) -> float:
+        """About what the planned tiles cover."""
+        return sum(part.km2 for part in self.scenes)
 
     def new_runs(self, attempts: dict[UUID, int] | None = None) -> list[NewRun]:
         """A run per scene; `attempts` numbers them by scene id."""
@@ -68,22 +74,28 @@ class JobPlan:
 def submit(
     database: Database, request: JobRequest, *, account: str, idempotency_key: str | None
 ) -> tuple[Job, bool]:
-    """Write a job; return it and whether it is new. Raises what `plan` raises, and Conflict."""
+    """Write a job; return it and whether it is new.
+
+    Raises what `plan` raises, QuotaExceeded and Conflict.
+    """
     digest = request_digest(request)
     named = NewJob("", JobParams("", ()), request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
         if (known := jobs.find_repeated(connection, named)) is not None:
             return jobs.find(connection, known), False
-    planned = plan(database, request)
+    planned = plan(database, request, account)
     name = request.name or default_name(planned)
     job = NewJob(name, planned.params, request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
+        quotas.check(connection, account, planned.km2)
         job_id, is_new = jobs.submit(connection, job, planned.new_runs())
+        if is_new:
+            audit.record(connection, "job.submitted", str(job_id))
         return jobs.find(connection, job_id), is_new
 
 
-def plan(database: Database, request: JobRequest) -> JobPlan:
-    """Check a request and count its tiles.
+def plan(database: Database, request: JobRequest, account: str) -> JobPlan:
+    """Check a request of an account and count its tiles.
 
     Raises InvalidInput (unknown scene or model, unusable area), SceneUnfit and AoiMissesScene.
     """
@@ -103,7 +115,7 @@ def plan(database: Database, request: JobRequest) -> JobPlan:
         gpu_mem_mb=request.gpu_mem_mb,
         max_cloud_fraction=request.max_cloud_fraction,
     )
-    return plan_scenes(database, model, found, params)
+    return plan_scenes(database, model, found, params, account)
 
 
 def retry(database: Database, job_id: UUID) -> Job:
@@ -119,13 +131,15 @@ def retry(database: Database, job_id: UUID) -> Job:
         again = [scenes.find(connection, str(scene_id)) for scene_id in attempts]
     if not again:
         raise Conflict(f"job {job_id} has no scene left that did not complete")
-    planned = plan_scenes(database, model, again, params)
+    planned = plan_scenes(database, model, again, params, job.submitted_by)
     with database.transaction() as connection:
+        quotas.check(connection, job.submitted_by, planned.km2)
+        audit.record(connection, "job.retried", str(job_id))
         return jobs.retry(connection, job_id, planned.new_runs(attempts))
 
 
 def plan_scenes(
-    database: Database, model: Model, found: Sequence[Scene], params: JobParams
+    database: Database, model: Model, found: Sequence[Scene], params: JobParams, account: str
 ) -> JobPlan:
     """Check that the model takes each scene, and count tiles."""
     fits = [fit_at(scene, model, params, at) for at, scene in enumerate(found)]
@@ -139,16 +153,22 @@ def plan_scenes(
         )
     with database.transaction() as connection:
         reused = [
-            len(tiles.valid(connection, digests(scene, one, model, params, touched)))
+            len(tiles.valid(connection, digests(scene, one, model, params, touched, account)))
             if params.reuse
             else 0
             for scene, one, touched in zip(found, fits, windows, strict=True)
         ]
     parts = [
-        ScenePlan(scene, one.gsd_mismatch, len(touched), valid)
+        ScenePlan(scene, one.gsd_mismatch, len(touched), valid, area_km2(scene, one, touched))
         for scene, one, touched, valid in zip(found, fits, windows, reused, strict=True)
     ]
     return JobPlan(model, params, tuple(parts))
+
+
+def area_km2(scene: Scene, fitted: Fit, windows: Sequence[Window]) -> float:
+    """About what these windows of a scene cover: their share of its pixels, of its area."""
+    pixels = sum(window.height_px * window.width_px for window in windows)
+    return scene.area_km2 * pixels / (fitted.grid.width_px * fitted.grid.height_px)
 
 
 def fit_at(scene: Scene, model: Model, params: JobParams, at: int) -> Fit:
@@ -177,11 +197,16 @@ def touched_windows(fitted: Fit, model: Model, aoi: dict[str, Any] | None) -> Se
 
 
 def digests(
-    scene: Scene, fitted: Fit, model: Model, params: JobParams, windows: Sequence[Window]
+    scene: Scene,
+    fitted: Fit,
+    model: Model,
+    params: JobParams,
+    windows: Sequence[Window],
+    account: str,
 ) -> list[str]:
-    """The digests of these tiles' results."""
+    """The digests of these tiles' results, which are the account's own."""
     how = treatment(fitted, params.max_cloud_fraction)
-    return [tile_digest(scene.digest, model.digest, window, how) for window in windows]
+    return [tile_digest(scene.digest, model.digest, window, account, how) for window in windows]
 
 
 def resolve_model(connection: Connection, reference: str) -> Model:

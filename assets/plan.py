@@ -84,7 +84,8 @@ def make_plan(
         accept_gsd_mismatch=options.accept_gsd_mismatch,
         max_cloud_fraction=options.max_cloud_fraction,
     )
-    digests = digests_of(scene, model, fitted, request.params.get("aoi"), options)
+    aoi = request.params.get("aoi")
+    digests = digests_of(scene, model, fitted, aoi, options, request.account)
     files = lake.files_of_run(run_id=str(run_id), model=model.card.reference, date=request.date)
     own, others = written(connection, run_id, digests)
     reused = others if options.reuse else set()
@@ -122,7 +123,12 @@ def make_plan(
 
 
 def digests_of(
-    scene: Scene, model: Model, fitted: Fit, aoi: dict[str, Any] | None, options: Options
+    scene: Scene,
+    model: Model,
+    fitted: Fit,
+    aoi: dict[str, Any] | None,
+    options: Options,
+    account: str,
 ) -> dict[Window, str]:
     """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
     every = tile_windows(fitted.grid, model.card.tile_unit_px)
@@ -130,7 +136,9 @@ def digests_of(
     if not windows:
         raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
     how = treatment(fitted, options.max_cloud_fraction)
-    return {window: tile_digest(scene.digest, model.digest, window, how) for window in windows}
+    return {
+        window: tile_digest(scene.digest, model.digest, window, account, how) for window in windows
+    }
 
 
 def written(

@@ -55,13 +55,14 @@ def eurosat_landcover_training(
         context.log.info(describe_epoch(epoch))
 
     try:
-        version, folder = destination(config.version, settings, context.run.run_id)
+        version, folder = destination(config.version, settings, context.run.run_id, MODEL)
         model, trained = train_package(
             archive(config.data, settings),
             folder,
             version=version,
             plan=TrainingPlan(epochs=config.epochs, seed=config.seed),
             progress=report,
+            checkpoints=settings.data_dir / "training" / MODEL / "checkpoints",
         )
     except ConstellationError as error:
         raise dg.Failure(error.message, allow_retries=False) from None
@@ -84,20 +85,21 @@ def archive(named: str, settings: Settings) -> Path:
     return path
 
 
-def destination(version: str, settings: Settings, run_id: str) -> tuple[str, Path]:
+def destination(version: str, settings: Settings, run_id: str, model: str) -> tuple[str, Path]:
     """Version and folder of the package to write."""
     if not version:
-        return f"draft-{run_id[:8]}", settings.data_dir / "training" / MODEL / run_id
+        return f"draft-{run_id[:8]}", settings.data_dir / "training" / model / run_id
     if not VERSION.fullmatch(version):
         raise InvalidInput("a version is letters, digits, dots and hyphens", field="version")
-    return version, settings.models_dir / MODEL / version
+    return version, settings.models_dir / model / version
 
 
 def describe_epoch(epoch: "EpochReport") -> str:
     """An epoch in one line."""
+    accuracy = "" if epoch.accuracy is None else f"validation accuracy {epoch.accuracy:.2%}, "
     return (
         f"epoch {epoch.epoch} of {epoch.epochs}: loss {epoch.loss:.3f}, "
-        f"validation accuracy {epoch.accuracy:.2%}, {epoch.elapsed_s:.0f} s"
+        f"{accuracy}{epoch.elapsed_s:.0f} s"
     )
 
 

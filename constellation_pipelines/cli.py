@@ -17,10 +17,12 @@ from constellation_pipelines.domain.errors import ConstellationError
 COMMANDS = "constellation_pipelines.commands"
 GROUPS = {
     "scenes": "Register and look at scenes.",
-    "models": "Look at models.",
+    "models": "Add, check and look at models.",
     "jobs": "Submit and follow jobs.",
+    "accounts": "Make accounts and say what each may use.",
+    "keys": "Make and revoke keys.",
 }
-PLAIN = ("gpus", "limits")
+PLAIN = ("gpus", "limits", "audit", "usage")
 
 
 def print_version(wanted: bool) -> None:

@@ -4,6 +4,8 @@ Only here are settings read for Dagster's processes. Every model package in the 
 becomes assets and a job of its own.
 """
 
+from pathlib import Path
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -12,11 +14,13 @@ from assets.early import EarlyStart
 from assets.names import coverage_key, predictions_key
 from assets.predictions import predictions_asset
 from assets.scenes import registered_scene
+from assets.segmenter_training import landcover_unet_training
 from assets.training import eurosat_landcover_training
 from constellation_pipelines.domain import names
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
+from constellation_pipelines.store.models import version_order
 from resources.database import DatabaseResource
 from resources.engines import EnginesResource
 from resources.lake import LakeResource
@@ -24,15 +28,16 @@ from resources.lake import LakeResource
 
 def build(settings: Settings) -> dg.Definitions:
     """Definitions for the model packages that are there now."""
-    cards = {model.card.name: model.card for model in discover(settings.models_dir)}
+    cards = newest_cards(settings.models_dir)
     return dg.Definitions(
         assets=[
             registered_scene,
             eurosat_landcover_training,
-            *(predictions_asset(card, dashboard_url(settings)) for card in cards.values()),
-            *(coverage_asset(card) for card in cards.values()),
+            landcover_unet_training,
+            *(predictions_asset(card, dashboard_url(settings)) for card in cards),
+            *(coverage_asset(card) for card in cards),
         ],
-        jobs=[prediction_job(card) for card in cards.values()],
+        jobs=[prediction_job(card) for card in cards],
         resources={
             "database": DatabaseResource(url=dg.EnvVar("CONSTELLATION_DATABASE_URL")),
             "lake": lake_of(settings),
@@ -41,6 +46,22 @@ def build(settings: Settings) -> dg.Definitions:
         # One process per run: the default executor would start another and import all again.
         executor=dg.in_process_executor,
     )
+
+
+def newest_cards(models_dir: Path) -> list[ModelCard]:
+    """The highest version of each model, by name.
+
+    Of two names that Dagster cannot tell apart, such as a-b and a_b, the first is kept: one folder
+    must not take the assets of all others away.
+    """
+    cards = [model.card for model in discover(models_dir)]
+    newest: dict[str, ModelCard] = {}
+    for card in sorted(cards, key=lambda card: version_order(card.version)):
+        newest[card.name] = card
+    kept: dict[str, ModelCard] = {}
+    for name in sorted(newest):
+        kept.setdefault(names.identifier(name), newest[name])
+    return list(kept.values())
 
 
 def dashboard_url(settings: Settings) -> str:
@@ -67,7 +88,7 @@ def early_start(settings: Settings) -> EarlyStart | None:
     """For the run processes of a worker; None where there is no database yet."""
     if settings.database_url is None:
         return None
-    cards = [model.card for model in discover(settings.models_dir)]
+    cards = newest_cards(settings.models_dir)
     return EarlyStart(
         {names.dagster_job(card.name): card.name for card in cards},
         database_url=settings.database_url,

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -35,6 +35,39 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8080, ge=0, le=65535, description="Port of the API.")
     api_url: str | None = Field(
         default=None, description="URL of the API that commands talk to. Unset: the running stack."
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="Key that commands send to the API. Unset: api_key in the data directory.",
+    )
+    auth: Literal["none", "required"] = Field(
+        default="none",
+        description="`none`: whoever reaches the API, on loopback only, is the account local. "
+        "`required`: every request needs a key, a token or a session.",
+    )
+    session_hours: float = Field(
+        default=12, gt=0, le=720, description="How long a dashboard stays signed in."
+    )
+    rate_reads_per_s: float = Field(
+        default=100, gt=0, description="GET requests that an account may send, in the long run."
+    )
+    rate_writes_per_s: float = Field(
+        default=20, gt=0, description="Other requests that an account may send, in the long run."
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="Issuer of bearer tokens that are taken beside keys."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="Audience that these tokens must name."
+    )
+    oidc_jwks_url: str | None = Field(
+        default=None, description="https:// URL of the issuer's public keys."
+    )
+    oidc_account_claim: str = Field(default="sub", description="Claim that names the account.")
+    oidc_scope_claim: str = Field(
+        default="scope",
+        description="Claim that holds constellation:viewer, constellation:operator or "
+        "constellation:admin, as a list or between spaces.",
     )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
     definitions: str = Field(
@@ -88,6 +121,11 @@ class Settings(BaseSettings):
     def lake_dir(self) -> Path:
         """Folder of the GeoParquet files and rasters."""
         return self.data_dir / "lake"
+
+    @property
+    def run_logs_dir(self) -> Path:
+        """Folder with a folder per run: what it logged and printed on this host."""
+        return self.data_dir / "dagster" / "compute_logs"
 
     @property
     def simulation_file(self) -> Path:

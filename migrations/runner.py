@@ -6,9 +6,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.store.tenancy import API_ROLES
 
 FOLDER = Path(__file__).parent
 LOCK = 0x636F6E7374656C6C  # any number, the same for all who migrate
@@ -32,6 +33,7 @@ def migrate(database_url: str) -> None:
             connection.execute(text("create schema if not exists constellation"))
             connection.execute(text("create schema if not exists dagster"))
             ensure_postgis(connection)
+            ensure_roles(connection)
             config = Config()
             config.set_main_option("script_location", str(FOLDER))
             config.attributes["connection"] = connection
@@ -57,6 +59,34 @@ def ensure_postgis(connection: Connection) -> None:
         raise ServiceUnavailable(
             "the database lacks PostGIS and it could not be added: install PostGIS on the server "
             "and run `create extension postgis` as a superuser"
+        ) from error
+
+
+def ensure_roles(connection: Connection) -> None:
+    """Make the roles that the API works under, and let the owner take them; say what to do where
+    that may not be. Roles are of the whole server: another database's stack may have made them.
+    """
+    taken = text(
+        "select coalesce(bool_and(pg_has_role(rolname, 'member')), false) and count(*) = 2"
+        " from pg_roles where rolname = any(:roles)"
+    )
+    if connection.execute(taken, {"roles": list(API_ROLES)}).scalar():
+        return
+    try:
+        with connection.begin_nested():
+            for role in API_ROLES:
+                known = text("select 1 from pg_roles where rolname = :role")
+                if not connection.execute(known, {"role": role}).first():
+                    connection.execute(text(f"create role {role} nologin"))
+                connection.execute(text(f"grant {role} to current_user"))
+    except DBAPIError as error:
+        if connection.execute(taken, {"roles": list(API_ROLES)}).scalar():
+            return  # another stack on this server was as far at the same moment
+        owner = connection.execute(text("select current_user")).scalar()
+        to_run = [f"create role {role} nologin; grant {role} to {owner}" for role in API_ROLES]
+        raise ServiceUnavailable(
+            "the roles that keep accounts apart could not be made: run as a superuser "
+            + "; ".join(to_run)
         ) from error
 
 

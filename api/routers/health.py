@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from api.deps import DatabasePart, HubPart
+from api.deps import HubPart, PoolPart
 from api.schemas.health import Health, Part, Readiness
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import health
@@ -18,7 +18,7 @@ def healthz() -> Health:
 
 
 @router.get("/readyz", summary="Would a job run", responses={503: {"model": Readiness}})
-def readyz(response: Response, database: DatabasePart, hub: HubPart) -> Readiness:
+def readyz(response: Response, database: PoolPart, hub: HubPart) -> Readiness:
     """Whether everything that a job needs is there, part by part."""
     nats = Part(ok=hub.connected, detail="connected" if hub.connected else "not reached")
     parts = stored_parts(database) | {"nats": nats}

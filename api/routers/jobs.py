@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import cursor as cursors
 from api import submission
-from api.deps import Account, DatabasePart
+from api.deps import DatabasePart, PrincipalPart
 from api.schemas.base import NO_CONTROLS, Line, Reference
 from api.schemas.job import JobChange, JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.job import Job
 from constellation_pipelines.domain.states import JobState
-from constellation_pipelines.store import jobs, runs, waiting
+from constellation_pipelines.store import audit, jobs, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
 
@@ -73,19 +73,21 @@ def submit_job(
     request: JobRequest,
     response: Response,
     database: DatabasePart,
-    account: Account,
+    principal: PrincipalPart,
     idempotency_key: IdempotencyKey = None,
 ) -> JobReply:
     """Check the request, plan its tiles and take the job. The reply comes before any tile runs."""
-    job, _ = submission.submit(database, request, account=account, idempotency_key=idempotency_key)
+    job, _ = submission.submit(
+        database, request, account=principal.account, idempotency_key=idempotency_key
+    )
     response.headers["Location"] = f"{router.prefix}/{job.id}"
     return JobReply.model_validate(job)
 
 
 @router.post("/quote", summary="Quote a job")
-def quote_job(request: JobRequest, database: DatabasePart) -> Quote:
+def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
     """Check a request and count its tiles; nothing is submitted."""
-    planned = submission.plan(database, request)
+    planned = submission.plan(database, request, principal.account)
     parts = [
         SceneQuote(
             scene=part.scene.key,
@@ -133,14 +135,18 @@ def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDe
     """Give a job that is not over another priority. Its waiting runs take their new place at once;
     what runs goes on."""
     with database.transaction() as connection:
-        return detail(connection, jobs.set_priority(connection, job_id, change.priority))
+        job = jobs.set_priority(connection, job_id, change.priority)
+        audit.record(connection, "job.prioritised", str(job_id), priority=change.priority)
+        return detail(connection, job)
 
 
 @router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
 def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Cancel what has not begun at once; what runs is asked to stop."""
     with database.transaction() as connection:
-        return detail(connection, jobs.cancel(connection, job_id))
+        job = jobs.cancel(connection, job_id)
+        audit.record(connection, "job.cancelled", str(job_id))
+        return detail(connection, job)
 
 
 @router.post("/{job_id}/retry", status_code=202, summary="Retry a job")

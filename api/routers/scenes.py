@@ -12,7 +12,7 @@ from constellation_pipelines.domain.errors import SceneRefused
 from constellation_pipelines.domain.quality import QualityMask
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
-from constellation_pipelines.store import scenes
+from constellation_pipelines.store import audit, scenes
 
 router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
 
@@ -48,6 +48,7 @@ def add_scene(
     )
     with database.transaction() as connection:
         scene = scenes.add(connection, described)
+        audit.record(connection, "scene.registered", scene.key)
     response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from api.schemas.base import Reply
 from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
+from constellation_pipelines.domain.sample import Sample
 from constellation_pipelines.store.devices import DeviceStatus
 
 
@@ -29,6 +30,24 @@ class GpuFault(Reply):
     message: str
     run_id: UUID | None
     at: datetime
+
+
+class SampleReply(Reply):
+    """What a GPU was doing. Of a simulated one: the process that computes in its place."""
+
+    at: datetime
+    utilisation_pct: float | None = Field(description="Share of the time that it computed.")
+    mem_used_mb: int | None
+    temperature_c: float | None
+    power_w: float | None
+
+
+class SampleList(Reply):
+    """Samples of a GPU, oldest first."""
+
+    uuid: str
+    simulated: bool
+    items: list[SampleReply]
 
 
 class GpuReply(Reply):
@@ -54,17 +73,21 @@ class GpuReply(Reply):
     health_reason: str | None
     health_at: datetime | None = Field(description="Since when its health is as it is.")
     faults: list[GpuFault] = Field(description="The latest ones, newest first.")
+    sample: SampleReply | None = Field(
+        description="What it does right now; null where nobody has told for ten seconds."
+    )
     held_by: Holder | None = Field(description="Of several runs, the one that has for longest.")
 
     @classmethod
-    def of(cls, device: DeviceStatus, faults: Sequence[Fault]) -> Self:
-        """The form of this device and of its latest faults."""
+    def of(cls, device: DeviceStatus, faults: Sequence[Fault], sample: Sample | None) -> Self:
+        """The form of this device, of its latest faults and of what it does."""
         held = device.run_id is not None
         holder = Holder.model_validate(device) if held else None
-        own = cls.model_fields.keys() - {"held_by", "faults"}
+        own = cls.model_fields.keys() - {"held_by", "faults", "sample"}
         return cls(
             **{name: getattr(device, name) for name in own},
             faults=[GpuFault.model_validate(fault) for fault in faults],
+            sample=None if sample is None else SampleReply.model_validate(sample),
             held_by=holder,
         )
 

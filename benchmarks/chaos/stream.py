@@ -5,7 +5,7 @@ import asyncio
 import nats
 from nats.js.api import Header
 
-from constellation_pipelines.events.bus import STREAM
+from constellation_pipelines.events.streams import EVENTS_NAME
 from constellation_pipelines.events.subjects import EVERYTHING
 
 NEXT_S = 10.0  # longest wait for a message that is known to be there
@@ -20,8 +20,8 @@ async def _streamed(nats_url: str) -> list[str]:
     client = await nats.connect(nats_url)
     try:
         stream = client.jetstream()
-        count = (await client.jsm().stream_info(STREAM)).state.messages
-        found = await stream.subscribe(EVERYTHING, stream=STREAM, ordered_consumer=True)
+        count = (await client.jsm().stream_info(EVENTS_NAME)).state.messages
+        found = await stream.subscribe(EVERYTHING, stream=EVENTS_NAME, ordered_consumer=True)
         messages = [await found.next_msg(timeout=NEXT_S) for _ in range(count)]
     finally:
         await client.close()

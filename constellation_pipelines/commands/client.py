@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 60.0
+SILENCE_S = 40.0  # the server says something each 15 seconds
 NO_STACK = "no running stack found: start one with `constellation up`"
 
 
 class Client:
-    """Calls of the API at `url`. What it refuses is raised as ConstellationError."""
+    """Calls of the API at `url`, with a key where there is one.
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+    What it refuses is raised as ConstellationError.
+    """
+
+    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         import httpx
 
         self.url = checked(url).rstrip("/")
-        self._http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=timeout_s)
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/v1", timeout=timeout_s, headers=authorization(key)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +64,26 @@ class Client:
             if cursor is None:
                 return
 
+    def events(self, path: str, after: int, **params: str) -> Iterator[tuple[str, int, Any]]:
+        """Event, id and data of server-sent events behind the id `after`, until they end or break.
+
+        Raises ServiceUnavailable when the API does not answer.
+        """
+        import httpx
+
+        headers = {"Last-Event-ID": str(after)}
+        timeout = httpx.Timeout(TIMEOUT_S, read=SILENCE_S)
+        try:
+            with self._http.stream(
+                "GET", path, params=params, headers=headers, timeout=timeout
+            ) as response:
+                if not response.is_success:
+                    response.read()
+                    reply_of(response, self.url)
+                yield from parse_events(response.iter_lines())
+        except httpx.TransportError as error:
+            raise ServiceUnavailable(f"the API at {self.url} does not answer") from error
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         import httpx
 
@@ -70,6 +96,20 @@ class Client:
                 f"the API at {self.url} does not answer: `constellation status` tells what is up"
             ) from error
         return reply_of(response, self.url)
+
+
+def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, int, Any]]:
+    """Server-sent events in these lines: name, id (0 without one), data as JSON."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "event" in fields:
+            yield fields["event"], int(fields.get("id", 0)), json.loads(fields.get("data", "null"))
+            fields = {}
 
 
 def reply_of(response: "httpx.Response", url: str) -> Any:
@@ -94,11 +134,22 @@ def connect() -> Client:
     """A client of the API named in the settings, else of the running stack's."""
     from constellation_pipelines.commands.stack import load_settings
     from constellation_pipelines.stack.attach import attached
+    from constellation_pipelines.stack.key_file import key_of
 
-    url = attached(load_settings()).api_url
+    settings = load_settings()
+    url = attached(settings).api_url
     if url is None:
         raise ServiceUnavailable(NO_STACK)
-    return Client(url)
+    return Client(url, key=key_of(settings))
+
+
+def authorization(key: str | None) -> dict[str, str]:
+    """The header that says who asks. Raises InvalidInput for what cannot be a key."""
+    if key is None:
+        return {}
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidInput("CONSTELLATION_API_KEY is not a key: it has the form cst_..._...")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def checked(url: str) -> str:

@@ -23,6 +23,7 @@ def demo(
     from constellation_pipelines.demo import scenes as demo_scenes
     from constellation_pipelines.demo.show import show
     from constellation_pipelines.settings import Settings
+    from constellation_pipelines.stack.key_file import key_of
     from constellation_pipelines.stack.up import stop_stack
 
     told_to_stop = on_signals()
@@ -33,7 +34,7 @@ def demo(
     settings = Settings()
     urls, ours = running_stack(settings)
     try:
-        well = show(console, urls["api"], urls["dagster"], found)
+        well = show(console, urls["api"], urls["dagster"], found, key=key_of(settings))
         if ours and not exit_when_done and not told_to_stop.is_set():
             console.print("The stack stays up. Ctrl-C stops it.")
             with suppress(KeyboardInterrupt):

@@ -56,6 +56,6 @@ def state_of(gpu: dict[str, Any]) -> str:
         return "away"
     if gpu["health"] != "ok":
         return "quarantined"
-    if gpu["held_by"]:
+    if gpu["runs"]:  # of any account
         return "busy"
     return "free" if gpu["engine_ready"] else "starting"

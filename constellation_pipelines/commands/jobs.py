@@ -8,6 +8,7 @@ import typer
 
 from constellation_pipelines.commands.client import connect, segment
 from constellation_pipelines.commands.follow import done, follow, outcome_of
+from constellation_pipelines.commands.logs import print_lines
 from constellation_pipelines.commands.output import (
     JsonFlag,
     moment,
@@ -185,6 +186,19 @@ def cancel(job_id: JobArgument, as_json: JsonFlag = False) -> None:
         typer.echo(f"{job['id']} is CANCELLED")
     else:
         typer.echo(f"{job['id']} is {job['state']}; its runs are asked to stop")
+
+
+@app.command()
+def logs(
+    job_id: JobArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job is over.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what a job's runs logged and printed; with --json one object a line."""
+    with connect() as client:
+        print_lines(client, job_id, follow=follow, as_json=as_json)
 
 
 @app.command()

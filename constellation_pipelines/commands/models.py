@@ -1,9 +1,11 @@
-"""`constellation models`: look at models."""
+"""`constellation models`: describe, check, add and look at models."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from constellation_pipelines.commands.card import init
 from constellation_pipelines.commands.client import connect, segment
 from constellation_pipelines.commands.output import (
     JsonFlag,
@@ -13,7 +15,110 @@ from constellation_pipelines.commands.output import (
     print_table,
 )
 
+if TYPE_CHECKING:
+    from constellation_pipelines.domain.model import Model
+    from constellation_pipelines.inference.adding import Checked, Try
+
 app = typer.Typer()
+app.command()(init)
+
+Package = Annotated[
+    Path, typer.Argument(help="Folder of the package: model.json and its weights.", metavar="PATH")
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=1, help="Seconds that the dry run may take.")
+]
+MemoryOption = Annotated[
+    int, typer.Option("--memory-mb", min=512, help="Memory that the dry run may take.")
+]
+
+
+@app.command()
+def add(
+    path: Package,
+    timeout_s: TimeoutOption = 180.0,
+    memory_mb: MemoryOption = 16_384,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a package, run it dry, and make it a model that jobs can name."""
+    from constellation_pipelines.commands.stack import load_settings
+    from constellation_pipelines.inference.adding import add_package
+    from constellation_pipelines.stack.attach import attached
+
+    settings = attached(load_settings())
+    checked = add_package(path, settings.models_dir, attempt_within(timeout_s, memory_mb))
+    registered = settings.database_url is not None
+    if settings.database_url is not None:
+        register(settings.database_url, checked.model)
+    facts = facts_of(checked)
+    if as_json:
+        print_json({**facts, "folder": checked.model.folder, "registered": registered})
+        return
+    print_facts({**facts, "folder": checked.model.folder})
+    name = checked.model.card.name
+    typer.echo(
+        f"jobs can name it now: constellation jobs submit --model {name} --scene ..."
+        if registered
+        else "no stack runs here; the model is registered when one starts"
+    )
+
+
+@app.command()
+def check(
+    path: Package,
+    timeout_s: TimeoutOption = 180.0,
+    memory_mb: MemoryOption = 16_384,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check a package and run it dry; nothing is changed."""
+    from constellation_pipelines.inference.adding import check_package
+
+    checked = check_package(path, attempt_within(timeout_s, memory_mb))
+    if as_json:
+        print_json(facts_of(checked))
+        return
+    print_facts(facts_of(checked))
+    typer.echo("the package is in order")
+
+
+def attempt_within(timeout_s: float, memory_mb: int) -> "Try":
+    """A dry run within these limits."""
+    from constellation_pipelines.inference.trial import try_package
+
+    return lambda folder: try_package(folder, timeout_s=timeout_s, memory_mb=memory_mb)
+
+
+def register(database_url: str, model: "Model") -> None:
+    """Enter a model into the database, so that jobs can name it at once."""
+    from constellation_pipelines.store import models
+    from constellation_pipelines.store.database import Database
+
+    database = Database(database_url, max_size=1)
+    try:
+        with database.transaction() as connection:
+            models.save(connection, model)
+    finally:
+        database.close()
+
+
+def facts_of(checked: "Checked") -> dict[str, Any]:
+    """What a person wants to know of a package that is in order."""
+    card, trial = checked.model.card, checked.trial
+    return {
+        "model": card.reference,
+        "task": card.task.value,
+        "weights": card.weights_format.value,
+        "architecture": card.architecture,
+        "parameters": trial.parameters,
+        "bands": [band.name for band in card.bands],
+        "chip_px": card.chip_px,
+        "halo_px": card.halo_px,
+        "output": list(trial.output_shape),
+        "classes": [found.name for found in card.classes],
+        "chips_per_s": trial.chips_per_s,
+        "load_s": trial.load_s,
+        "digest": checked.model.digest,
+    }
 
 
 @app.command("list")
@@ -25,10 +130,11 @@ def list_models(as_json: JsonFlag = False) -> None:
         print_json(found)
         return
     print_table(
-        ("MODEL", "ARCHITECTURE", "BANDS", "CHIP PX", "GSD M", "CLASSES"),
+        ("MODEL", "TASK", "ARCHITECTURE", "BANDS", "CHIP PX", "GSD M", "CLASSES"),
         [
             (
                 model["reference"],
+                model["task"],
                 model["architecture"],
                 model["bands"],
                 model["chip_px"],

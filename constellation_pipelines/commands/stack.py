@@ -103,7 +103,7 @@ def api() -> None:
     from constellation_pipelines.stack.plan import check_host
 
     settings = attached(load_settings())
-    check_host(settings.api_host)
+    check_host(settings)
     configure_logging()
     uvicorn.run(
         create_app(settings),

@@ -31,8 +31,10 @@ class Refusal:
 class DemoClient:
     """Registers scenes, submits jobs, follows them."""
 
-    def __init__(self, api_url: str) -> None:
-        self._http = httpx.Client(base_url=f"{api_url.rstrip('/')}/api/v1", timeout=60)
+    def __init__(self, api_url: str, key: str | None = None) -> None:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        url = f"{api_url.rstrip('/')}/api/v1"
+        self._http = httpx.Client(base_url=url, timeout=60, headers=headers)
 
     def register(self, path: str) -> dict[str, Any] | Refusal:
         """Register a scene; the scene as the API describes it."""

@@ -26,9 +26,16 @@ class Shown:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def show(console: Console, api_url: str, dagster_url: str, scenes: DemoScenes) -> bool:
+def show(
+    console: Console,
+    api_url: str,
+    dagster_url: str,
+    scenes: DemoScenes,
+    *,
+    key: str | None = None,
+) -> bool:
     """Run the demonstration; True when every job is COMPLETED and every count agrees."""
-    client = DemoClient(api_url)
+    client = DemoClient(api_url, key)
     shown = submit_all(console, client, scenes)
     follow(console, client, shown)
     console.print(table(shown))

@@ -1,6 +1,7 @@
 """Hands work to Dagster: scenes become partitions, pending runs become Dagster runs."""
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from uuid import UUID
@@ -37,11 +38,23 @@ class DagsterDoor:
         *,
         definitions: str,
         workspace: Path,
+        load: Callable[[], RepositoryDefinition] | None = None,
     ) -> None:
+        """`load` reads the definitions anew, for models that came after the start."""
         self._instance = instance
         self._repository = repository
+        self._load = load
         self._definitions = definitions
         self._remote = remote_origin(workspace, repository.name)
+
+    def reload(self) -> None:
+        """Take up new models and changes of known ones. What does not load changes nothing."""
+        if self._load is None:
+            return
+        try:
+            self._repository = self._load()
+        except Exception as error:  # whatever a definition does; the old ones still serve
+            print(f"the definitions do not load, so the old ones stay: {error}", flush=True)
 
     def add_scenes(self, keys: list[str]) -> None:
         """Make scenes partitions, and report each as registered."""
@@ -110,10 +123,12 @@ class DagsterDoor:
 
     def _job(self, model: str) -> JobDefinition:
         name = names.dagster_job(model)
+        if not self._repository.has_job(name):  # it may have been added just now
+            self.reload()
         if not self._repository.has_job(name):
             raise ConstellationError(
-                f"model {model} has no Dagster job: its package was added after the start; "
-                "restart the stack"
+                f"model {model} has no Dagster job: its package is not in the models folder any "
+                "more; add it again with `constellation models add`"
             )
         return self._repository.get_job(name)
 

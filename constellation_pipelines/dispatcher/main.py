@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import psycopg
-from dagster import DagsterInstance
+from dagster import DagsterInstance, RepositoryDefinition
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 
@@ -19,12 +20,11 @@ from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
 from constellation_pipelines.dispatcher.leftovers import Leftovers
 from constellation_pipelines.dispatcher.planner import Planner
+from constellation_pipelines.dispatcher.registrar import Registrar
 from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.inference.package import discover
 from constellation_pipelines.launcher.instances import pool_connections
 from constellation_pipelines.settings import Settings
-from constellation_pipelines.store import models
 from constellation_pipelines.store.database import Connection, Database
 
 OUTAGES = (ServiceUnavailable, psycopg.OperationalError, DBAPIError, DagsterPostgresException)
@@ -43,10 +43,11 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     database = Database(settings.database_url)
-    planner = Planner(database, open_door(settings.definitions))
+    door = open_door(settings.definitions)
+    planner = Planner(database, door)
     while not stop.is_set():
         try:
-            lead(settings, database, planner, stop)
+            lead(settings, database, planner, door, stop)
         except OUTAGES as error:
             print(f"the lead is given up: {error}", flush=True)
             stop.wait(POLL_S)
@@ -57,25 +58,42 @@ def open_door(definitions: str) -> DagsterDoor:
     """Load Dagster and the definitions. Takes seconds, so it is done before leading."""
     instance = DagsterInstance.get()
     pool_connections(instance)
-    repository = importlib.import_module(definitions).defs.get_repository_def()
-    workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
-    return DagsterDoor(instance, repository, definitions=definitions, workspace=workspace)
+    module = importlib.import_module(definitions)
+    return DagsterDoor(
+        instance,
+        module.defs.get_repository_def(),
+        definitions=definitions,
+        workspace=Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml",
+        load=lambda: repository_of(importlib.reload(module)),
+    )
 
 
-def lead(settings: Settings, database: Database, planner: Planner, stop: threading.Event) -> None:
+def repository_of(module: ModuleType) -> RepositoryDefinition:
+    """What a module's `defs` hold, resolved."""
+    repository: RepositoryDefinition = module.defs.get_repository_def()
+    return repository
+
+
+def lead(
+    settings: Settings,
+    database: Database,
+    planner: Planner,
+    door: DagsterDoor,
+    stop: threading.Event,
+) -> None:
     """Wait for the lead, then work until told to stop or the database goes away."""
     listener = database.listen(pending.JOBS_CHANNEL, pending.CANCEL_CHANNEL, pending.SCENES_CHANNEL)
     try:
         while not stop.is_set() and not takes_lead(listener):
             stop.wait(POLL_S)
-        with database.transaction() as connection:
-            for model in discover(settings.models_dir):
-                models.save(connection, model)
+        registrar = Registrar(database, settings.models_dir, door.reload)
+        registrar.register()
         planner.hear_first()
         leftovers = Leftovers(database, settings.lake_dir)
         print("leading", flush=True)
         with relaying(settings.database_url or "", settings.nats_url or "") as relay:
             while relay.is_alive() and not stop.is_set():
+                registrar.look()
                 planner.turn()
                 leftovers.sweep()
                 select.select([listener.fileno()], [], [], POLL_S)

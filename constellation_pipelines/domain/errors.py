@@ -60,6 +60,34 @@ class Conflict(ConstellationError):
     code = "conflict"
 
 
+class Unauthenticated(ConstellationError):
+    """Nobody knows who asks: no key, or one that is not good."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(ConstellationError):
+    """It is known who asks, and they may not."""
+
+    code = "forbidden"
+
+
+class QuotaExceeded(ConstellationError):
+    """The account may not use as much as this would take."""
+
+    code = "quota_exceeded"
+
+
+class TooManyRequests(ConstellationError):
+    """They come faster than the account may send them; `retry_after_s` says when one is taken."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after_s: float, field: str | None = None) -> None:
+        super().__init__(message, field=field)
+        self.retry_after_s = retry_after_s
+
+
 class ServiceUnavailable(ConstellationError):
     """A service that is needed does not answer right now; trying again later can work."""
 

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, field
 
+from constellation_pipelines.domain.account import DAGSTER_UI, LOCAL
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.window import Window
 
@@ -48,10 +49,16 @@ def sound(result: TileResult) -> TileResult:
 
 
 def tile_digest(
-    scene_digest: str, model_digest: str, window: Window, treatment: tuple[object, ...] = ()
+    scene_digest: str,
+    model_digest: str,
+    window: Window,
+    account: str,
+    treatment: tuple[object, ...] = (),
 ) -> str:
     """Name a tile's result: equal inputs give equal digests, so no valid tile runs twice.
 
+    An account's results are its own: it neither builds on another's nor writes over them. What is
+    launched in Dagster's pages counts as the machine's own account, whose digests name none.
     `treatment` is whatever else decides the result, such as a resampled pixel size; () for none.
     """
     parts: list[object] = [
@@ -60,4 +67,6 @@ def tile_digest(
         [window.row_off_px, window.col_off_px, window.height_px, window.width_px],
         *treatment,
     ]
+    if account not in (LOCAL, DAGSTER_UI):
+        parts.append(account)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import nats
@@ -11,23 +12,30 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import Header, PubAck, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import ConsumerConfig, DeliverPolicy, Header, PubAck, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
-from constellation_pipelines.events import envelope, subjects
+from constellation_pipelines.events import envelope, streams, subjects
 
-STREAM = "CONSTELLATION_EVENTS"
-MAX_AGE_S = 7 * 24 * 3600
-MAX_BYTES = 512 * 1024 * 1024
-DUPLICATE_WINDOW_S = 120
 ACK_TIMEOUT_S = 5.0
 MAX_IN_FLIGHT = 4096
 RECONNECT_WAIT_S = 0.25
 DEFAULT_PORT = 4222
 
 log = logging.getLogger(__name__)
+
+Receive = Callable[[int, str, bytes, int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message for a stream; `id` names it, so that a second one of the same id is not kept."""
+
+    id: str
+    subject: str
+    data: bytes
 
 
 class Bus:
@@ -41,6 +49,7 @@ class Bus:
         self.url = url
         self._name = name
         self._client: Client | None = None
+        self._connecting = asyncio.Lock()
         self._stream: JetStreamContext | None = None
         self._on_lost: list[Callable[[], None]] = []
         self._in_flight: list[asyncio.Future[PubAck]] = []
@@ -57,12 +66,13 @@ class Bus:
     async def connect(self) -> None:
         """Connect, waiting for the server as long as it takes."""
         host, port = address(self.url)
-        # A refused first connection costs the client two seconds, a refused socket nothing.
-        while self._client is None:
-            if await answers(host, port):
-                with suppress(NatsError, OSError):
-                    self._client = await self._open()
-            await asyncio.sleep(0 if self._client else RECONNECT_WAIT_S)
+        async with self._connecting:
+            # A refused first connection costs the client two seconds, a refused socket nothing.
+            while self._client is None:
+                if await answers(host, port):
+                    with suppress(NatsError, OSError):
+                        self._client = await self._open()
+                await asyncio.sleep(0 if self._client else RECONNECT_WAIT_S)
 
     async def _open(self) -> Client:
         return await nats.connect(
@@ -112,26 +122,86 @@ class Bus:
             raise ServiceUnavailable("NATS does not answer right now") from error
 
     async def ensure_stream(self) -> None:
-        """Make the stream of events, or bring it to these limits."""
-        config = StreamConfig(
-            name=STREAM,
-            subjects=list(subjects.STORED),
-            retention=RetentionPolicy.LIMITS,
-            storage=StorageType.FILE,
-            max_age=MAX_AGE_S,
-            max_bytes=MAX_BYTES,
-            duplicate_window=DUPLICATE_WINDOW_S,
-        )
+        """Make the stream of events, or bring it to its limits."""
+        await self.ensure(streams.EVENTS)
         client = self._connected()
-        manager = client.jsm()
+        self._stream = client.jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
+
+    async def ensure(self, config: StreamConfig) -> None:
+        """Make a stream, or bring it to these limits. Raises ServiceUnavailable."""
+        manager = self._connected().jsm()
         try:
             try:
                 await manager.update_stream(config)
             except NotFoundError:
                 await manager.add_stream(config)
         except (TimeoutError, NatsError, OSError) as error:
-            raise ServiceUnavailable("NATS does not keep streams right now") from error
-        self._stream = client.jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
+            raise ServiceUnavailable(f"NATS does not keep streams right now: {error}") from error
+
+    async def tell(self, subject: str, data: bytes) -> None:
+        """Publish without waiting for anybody to keep it. Raises ServiceUnavailable."""
+        try:
+            await self._connected().publish(subject, data)
+        except (NatsError, OSError) as error:
+            raise ServiceUnavailable("NATS does not answer right now") from error
+
+    async def store(self, messages: Sequence[Stored]) -> int:
+        """Publish to a stream, in order and all in flight at once; how many, from the first, are
+        kept. A message whose id the stream has seen within two minutes is kept once.
+        """
+        if not self.connected:
+            return 0
+        stream = self._connected().jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
+        acks = self._in_flight = []
+        try:
+            for one in messages:
+                headers = {Header.MSG_ID.value: one.id}
+                acks.append(
+                    await stream.publish_async(one.subject, one.data, ACK_TIMEOUT_S, None, headers)
+                )
+        except (NatsError, OSError) as error:
+            log.warning("publishing stopped: %r", error)
+        return await count_acknowledged(acks)
+
+    async def follow(
+        self, stream: str, subject: str, after: int, receive: Receive
+    ) -> "JetStreamContext.PushSubscription":
+        """Hand every message of a stream on this subject, from the one after sequence number
+        `after`, to `receive(sequence, subject, data, pending)`; `pending` are those already kept
+        behind it. Raises ServiceUnavailable.
+        """
+
+        async def handle(message: Msg) -> None:
+            facts = message.metadata
+            sequence = facts.sequence.stream if facts.sequence is not None else 0
+            await receive(sequence, message.subject, message.data, facts.num_pending or 0)
+
+        config = ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1
+        )
+        try:
+            context = self._connected().jetstream()
+            return await context.subscribe(
+                subject, stream=stream, cb=handle, config=config, ordered_consumer=True
+            )
+        except (TimeoutError, NatsError, OSError) as error:
+            raise ServiceUnavailable("NATS does not answer right now") from error
+
+    async def last_number(self, stream: str) -> int:
+        """The sequence number of a stream's last message, 0 without one."""
+        try:
+            info = await self._connected().jsm().stream_info(stream)
+        except (TimeoutError, NatsError, OSError) as error:
+            raise ServiceUnavailable("NATS does not answer right now") from error
+        return int(info.state.last_seq)
+
+    async def kept(self, stream: str, subject: str) -> int:
+        """How many messages a stream keeps on this subject. Raises ServiceUnavailable."""
+        try:
+            info = await self._connected().jsm().stream_info(stream, subjects_filter=subject)
+        except (TimeoutError, NatsError, OSError) as error:
+            raise ServiceUnavailable("NATS does not answer right now") from error
+        return sum((info.state.subjects or {}).values())
 
     async def publish(self, events: Sequence[Event]) -> int:
         """Publish in order, all in flight at once; return how many, from the first, are kept.

@@ -49,8 +49,14 @@ def decode(data: bytes | str, *, account: str = "") -> Event:
 
 def heartbeat() -> str:
     """An envelope without an id that only says that the connection lives."""
-    head: dict[str, Any] = {"id": None, "type": "heartbeat", "at": datetime.now(UTC).isoformat()}
-    return compact(head | {"job_id": None, "run_id": None, "payload": {}})
+    return note("heartbeat")
+
+
+def note(type: str, *, job_id: UUID | None = None, payload: dict[str, Any] | None = None) -> str:
+    """An envelope without an id: something about the stream itself."""
+    head: dict[str, Any] = {"id": None, "type": type, "at": datetime.now(UTC).isoformat()}
+    job = None if job_id is None else str(job_id)
+    return compact(head | {"job_id": job, "run_id": None, "payload": payload or {}})
 
 
 def compact(value: Any) -> str:

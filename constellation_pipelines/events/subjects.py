@@ -1,12 +1,16 @@
 """Subjects of NATS messages."""
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 ROOT = "constellation"
 
 # What the stream of events keeps. Samples of devices and log lines are not among it.
 STORED = (f"{ROOT}.*.jobs.>", f"{ROOT}.*.runs.>", f"{ROOT}.*.tiles.>")
+
+LOGS = f"{ROOT}.*.logs.>"
+# A root of their own: below the other one they would overlap with an account called `gpus`.
+SAMPLES = f"{ROOT}_gpus.*.sample"
 
 # One subscription for all, because order holds within a subscription only.
 EVERYTHING = f"{ROOT}.>"
@@ -28,12 +32,22 @@ def of_event(type: str, account: str, job_id: UUID | None, run_id: UUID | None) 
 
 def of_sample(device_uuid: str) -> str:
     """The subject of a device's telemetry samples."""
-    return f"{ROOT}.gpus.{token(device_uuid)}.sample"
+    return f"{ROOT}_gpus.{token(device_uuid)}.sample"
 
 
-def of_logs(account: str, run_id: UUID) -> str:
+def of_logs(account: str, job_id: UUID, run_id: UUID) -> str:
     """The subject of a run's log lines."""
-    return f"{ROOT}.{token(account)}.logs.{run_id}"
+    return f"{ROOT}.{token(account)}.logs.{job_id}.{run_id}"
+
+
+def logs_of_job(job_id: UUID) -> str:
+    """Every subject of the job's log lines, whatever its account."""
+    return f"{ROOT}.*.logs.{job_id}.*"
+
+
+def account_of(subject: str) -> str:
+    """The account in a subject."""
+    return unquote(subject.split(".", 2)[1])
 
 
 def is_event(subject: str) -> bool:

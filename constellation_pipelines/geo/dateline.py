@@ -1,6 +1,7 @@
 """Rings and polygons in lon/lat that cross 180 degrees, go round a pole or the globe."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -9,6 +10,10 @@ from shapely import MultiPolygon, Polygon
 from shapely.affinity import translate
 
 TURN_DEG = 360.0
+# Where what goes round the globe is cut, at longitudes nobody asks about, and how far apart.
+SEAMS_DEG = (-93.37, -3.37, 86.63)
+GAP_DEG = 1e-9
+LONGEST_EDGE_DEG = 60.0
 
 
 def continuous(lon_deg: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -67,6 +72,27 @@ def slices(polygon: Polygon) -> list[Polygon]:
     return [part for edge in edges for part in _cut(polygon, edge, edge + TURN_DEG / 4)]
 
 
+def unmistakable(parts: list[Polygon]) -> list[Polygon]:
+    """The polygons, the wide ones in quarters of the globe.
+
+    PostGIS takes the smaller side of a ring on the sphere for its inside. A cap round a pole that
+    stays in its hemisphere is that side; what else is wider than half the globe may not be. As a
+    valid multipolygon has no two parts with a common edge, a tenth of a millimetre is between them.
+    An edge from pole to pole, of which it does not know the way, gets points between.
+    """
+    edges = (-TURN_DEG / 2, *SEAMS_DEG, TURN_DEG / 2)
+    found = []
+    for part in parts:
+        west, south, east, north = part.bounds
+        cap = (south == -90 and north < 0) or (north == 90 and south > 0)
+        if east - west <= TURN_DEG / 2 or cap:
+            found.append(part)
+            continue
+        for left, right in pairwise(edges):
+            found += _cut(part, left, right if right == edges[-1] else right - GAP_DEG)
+    return [shapely.segmentize(part, LONGEST_EDGE_DEG) for part in found]
+
+
 def polygons_of(geometry: shapely.Geometry) -> list[Polygon]:
     """The polygons of a geometry with an area; points and lines are left out."""
     parts = shapely.get_parts(geometry, return_index=False)
@@ -85,7 +111,7 @@ def bounds(footprint: MultiPolygon) -> tuple[float, float, float, float]:
     if west > -180 or east < 180:
         return west, south, east, north
     reach = -180.0
-    widest, gap = 0.0, (west, east)
+    widest, gap = 2 * GAP_DEG, (west, east)
     for part_west, part_east in spans:
         if part_west - reach > widest:
             widest, gap = part_west - reach, (part_west, reach)

@@ -50,7 +50,7 @@ def _check_pixels(grid: Grid) -> None:
     longer = max(math.hypot(a, d), math.hypot(b, e))
     extent = longer * max(grid.width_px, grid.height_px)
     too_small = not extent > SMALLEST * math.hypot(c, f)
-    if too_small or not abs(a * e - b * d) > THINNEST * longer**2:
+    if too_small or not abs(a * e - b * d) > THINNEST * longer * longer:
         raise SceneRefused(FOLDED)
 
 
@@ -158,7 +158,10 @@ def _polygons(grid: Grid, drawn: Outlines) -> list[MultiPolygon]:
             parts = dateline.split_ring(lon_deg[part], lat_deg[part], pole_deg)
         except shapely.errors.GEOSException as error:  # of outlines that cross themselves
             raise SceneRefused(FOLDED) from error
-        footprints[index] = MultiPolygon(parts)
+        footprints[index] = MultiPolygon(dateline.unmistakable(parts))
+    wide = (plain & (east - west > dateline.TURN_DEG / 2)).nonzero()[0]
+    for index in wide:
+        footprints[index] = MultiPolygon(dateline.unmistakable(list(footprints[index].geoms)))
     return list(shapely.orient_polygons(footprints))
 
 

@@ -50,7 +50,14 @@ class _Points(NamedTuple):
     lat_deg: Coordinates
 
     def take(self, which: NDArray[np.bool_] | Numbers) -> "_Points":
-        return _Points(*(values[which] for values in self))
+        return _Points(
+            self.ring[which],
+            self.along[which],
+            self.column[which],
+            self.row[which],
+            self.lon_deg[which],
+            self.lat_deg[which],
+        )
 
 
 def outlines(grid: Grid, windows: Sequence[Window], edge_points: int, pixel_m: float) -> Outlines:

@@ -1,6 +1,7 @@
 """From the pixels of a grid to its map and to lon/lat."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from constellation_pipelines.domain.scene import Grid
 
 Coordinates = NDArray[np.float64]
 
+WGS84 = "EPSG:4326"
+REMEMBERED = 32  # CRSs; pyproj's objects may be used by several threads
+
 
 def to_lonlat(
     grid: Grid, columns: Coordinates, rows: Coordinates
@@ -21,9 +25,9 @@ def to_lonlat(
     Raises SceneRefused when one of them is not on the Earth.
     """
     x, y = to_map(grid, columns, rows)
+    crs_of(grid)  # refuses
     try:
-        transformer = Transformer.from_crs(crs_of(grid), "EPSG:4326", always_xy=True)
-        lon_deg, lat_deg = transformer.transform(x, y)
+        lon_deg, lat_deg = _transformer(grid.crs, WGS84).transform(x, y)
     except ProjError as error:
         raise SceneRefused("its CRS cannot be related to longitude and latitude") from error
     # The comparison is false for NaN too.
@@ -38,8 +42,7 @@ def from_lonlat(
     grid: Grid, lon_deg: Coordinates, lat_deg: Coordinates
 ) -> tuple[Coordinates, Coordinates]:
     """Map coordinates of places on the Earth; infinite where the map has none."""
-    back = Transformer.from_crs("EPSG:4326", crs_of(grid), always_xy=True)
-    x, y = back.transform(lon_deg, lat_deg)
+    x, y = _transformer(WGS84, grid.crs).transform(lon_deg, lat_deg)
     return np.asarray(x), np.asarray(y)
 
 
@@ -59,6 +62,17 @@ def is_geographic(grid: Grid) -> bool:
 def crs_of(grid: Grid) -> CRS:
     """The grid's CRS. Raises SceneRefused."""
     try:
-        return CRS.from_user_input(grid.crs)
+        return _crs(grid.crs)
     except CRSError as error:
         raise SceneRefused("its CRS cannot be understood") from error
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _crs(text: str) -> CRS:
+    return CRS.from_user_input(text)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _transformer(source: str, target: str) -> Transformer:
+    """Made once: to find the way between two datums can take a hundred milliseconds."""
+    return Transformer.from_crs(_crs(source), _crs(target), always_xy=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from constellation_pipelines.domain.device import Device
+from constellation_pipelines.domain.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class DeviceDoor(Protocol):
 
     def events(self) -> list[DeviceEvent]:
         """What has happened since the last call, oldest first."""
+
+    def sample(self, uuid: str, engine_pid: int | None) -> Sample:
+        """What the device is doing; `engine_pid` is the process that computes on it, if any."""
 
     def close(self) -> None:
         """Let go of the driver. The door cannot be used afterwards."""

@@ -2,16 +2,20 @@
 
 import queue
 import threading
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from constellation_pipelines.domain.device import Device
+from constellation_pipelines.domain.sample import Sample
 from constellation_pipelines.gpu.door import DeviceEvent
 from constellation_pipelines.gpu.xid import LOST
 
 MEBIBYTE = 2**20
 WAIT_MS = 1000
 MIG_PER_GPU = 100  # numbers kept for the instances of one GPU; today's have seven at most
+
+Answer = TypeVar("Answer")
 
 Handle = Any  # pynvml's own, an opaque pointer
 
@@ -24,6 +28,10 @@ class NvmlDoor:
 
         self._handles = dict(handles())
         self._devices = [describe(index, handle) for index, handle in self._handles.items()]
+        self._by_uuid = {
+            device.uuid: handle
+            for device, handle in zip(self._devices, self._handles.values(), strict=True)
+        }
         self._parents = {
             pynvml.nvmlDeviceGetUUID(handle): handle for handle in parents(self._handles.values())
         }
@@ -64,6 +72,20 @@ class NvmlDoor:
             except queue.Empty:
                 return [one for event in found for one in spread(event, self._devices)]
             found.append(event)
+
+    def sample(self, uuid: str, engine_pid: int | None) -> Sample:
+        """What NVML tells of the device. Of a MIG instance only its memory is its own."""
+        handle = self._by_uuid[uuid]
+        return Sample(
+            device_uuid=uuid,
+            at=datetime.now(UTC),
+            simulated=False,
+            utilisation_pct=asked(lambda nvml: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+            mem_used_mb=asked(lambda nvml: nvml.nvmlDeviceGetMemoryInfo(handle).used // MEBIBYTE),
+            temperature_c=asked(lambda nvml: nvml.nvmlDeviceGetTemperature(handle, 0)),
+            power_w=asked(lambda nvml: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
+            energy_j=asked(lambda nvml: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000),
+        )
 
     def close(self) -> None:
         """Stop watching and shut NVML down, unless a lost device holds the thread in it."""
@@ -131,6 +153,16 @@ class NvmlDoor:
                     self._events.put(DeviceEvent(uuid, LOST))
             except pynvml.NVMLError:
                 continue  # busy or not allowed is not lost
+
+
+def asked(question: Callable[[Any], Answer]) -> Answer | None:
+    """What NVML answers, None where the device or its driver does not tell."""
+    import pynvml
+
+    try:
+        return question(pynvml)
+    except pynvml.NVMLError:
+        return None
 
 
 def spread(event: DeviceEvent, devices: Iterable[Device]) -> list[DeviceEvent]:

@@ -42,6 +42,10 @@ def _crs_wkt(dataset: Any, *, has_transform: bool) -> str:
         raise SceneRefused(f"its CRS cannot be understood; {HOW_TO_WARP}") from error
     if gcps and not (wkt and has_transform):
         raise SceneRefused(f"it is placed by ground control points only; {HOW_TO_WARP}")
+    if not wkt and dataset.rpcs:
+        raise SceneRefused(
+            "it is placed by rational polynomials (RPC) only; orthorectify it first (gdalwarp -rpc)"
+        )
     if not wkt:
         raise SceneRefused("it has no CRS; assign one (gdal_edit.py -a_srs EPSG:...)")
     if not has_transform:

@@ -31,6 +31,9 @@ GDAL_OPTIONS = {
     "PROJ_NETWORK": "OFF",
 }
 
+# In threads of its own the driver of JPEG2000 reads what is cut off as zeros, and tells nobody.
+DRIVER_OPTIONS = {"JP2OpenJPEG": {"GDAL_NUM_THREADS": "1"}}
+
 MAX_SIDE_PX = 200_000
 MAX_PIXELS = 20_000_000_000
 MAX_BANDS = 1_000
@@ -52,7 +55,7 @@ def open_raster(path: Path) -> Iterator[Any]:
     path = path.absolute()
     driver = _driver_of(path)
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(**GDAL_OPTIONS))
+        stack.enter_context(rasterio.Env(**GDAL_OPTIONS, **DRIVER_OPTIONS.get(driver, {})))
         try:
             with warnings.catch_warnings():
                 # Whoever needs a georeference says so himself, in words for users.

@@ -87,7 +87,7 @@ def compact_resnet_d(options: Mapping[str, Any]) -> nn.Module:
 
 
 def unet(options: Mapping[str, Any]) -> nn.Module:
-    """Options: those of resnet18-compact, and depth (2..6), the count of levels."""
+    """Options: those of resnet18-compact, one class too, and depth (2..6), the count of levels."""
     return UNet(**checked("unet", options, UNET_LIMITS))
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import torch  # noqa: TID253 - states the version that trained; only the training asset imports this
 
 from constellation_pipelines.inference.eurosat import BANDS, CHIP_PX, CLASSES
+from constellation_pipelines.inference.publish import weights_asset
 from constellation_pipelines.inference.train import Trained
 
 NAME = "eurosat-landcover"
-WEIGHTS_FILE = "weights.safetensors"
 GSD_RANGE_M = (5.0, 20.0)
 # EuroSAT's authors mapped Level-1C values 0 to 2750, that is reflectance 0 to 0.275, linearly to
 # 8 bits, and clipped the rest. Reflectance of other sources is brought to 0..1 in the same way.
@@ -99,17 +99,7 @@ def describe(
             "constellation:evaluation": evaluation_of(trained, moment),
         },
         "links": [],
-        "assets": {
-            "weights": {
-                "href": WEIGHTS_FILE,
-                "title": "Weights, float32",
-                "type": "application/octet-stream; application=safetensors",
-                "roles": ["mlm:model", "mlm:weights", "data"],
-                "mlm:artifact_type": "safetensors.torch.save_file",
-                "file:size": weights_bytes,
-                "file:checksum": f"1220{weights_sha256}",
-            }
-        },
+        "assets": {"weights": weights_asset(weights_bytes, weights_sha256)},
     }
 
 
@@ -168,11 +158,23 @@ def hyperparameters_of(trained: Trained) -> dict[str, Any]:
         "epochs": plan.epochs,
         "seed": plan.seed,
         "batch_size": plan.batch_size,
-        "optimizer": "AdamW, one-cycle schedule",
+        "optimizer": (
+            f"SGD, Nesterov momentum {plan.momentum}; the rate rises for {plan.warm_up_epochs:g} "
+            f"epochs, stays, and falls in a line over the last {plan.cool_down_share:.0%}"
+        ),
         "peak_learning_rate": plan.peak_rate,
         "weight_decay": plan.weight_decay,
         "label_smoothing": plan.label_smoothing,
-        "augmentation": "eight symmetries; brightness, contrast, saturation, band gain and offset",
+        "average_decay": plan.average_decay,
+        "phases": [
+            {"share_of_epochs": phase.share, "chip_px": phase.px, "mixed": phase.mixed}
+            for phase in plan.phases
+        ],
+        "augmentation": (
+            "eight symmetries; windows moved and scaled by up to 15 %; brightness, contrast, "
+            "saturation, band gain and offset, by half of what version 1 had; in mixed phases half "
+            "of the batches blended or pasted into one another"
+        ),
     }
 
 
@@ -187,7 +189,8 @@ def evaluation_of(trained: Trained, moment: str) -> dict[str, Any]:
         "confusion_order": "rows: true class, columns: predicted class, both by class value",
         "split": (
             "The last 20 % of each class by file number are for validation and were never trained "
-            "on. No epoch was chosen by its validation accuracy: these are the last one's weights."
+            "on. No epoch was chosen by its validation accuracy: the weights are the average that "
+            "followed the training to its last step."
         ),
         "training_chips": trained.training_chips,
         "validation_chips": trained.validation_chips,

@@ -19,8 +19,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     folded = copy.deepcopy(module).eval()
     for conv, norm in foldable(folded):
         first, second = folded.get_submodule(conv), folded.get_submodule(norm)
-        upsamples = isinstance(first, nn.ConvTranspose2d)
-        replace(folded, conv, fuse_conv_bn_eval(first, second, upsamples))  # type: ignore[type-var]
+        replace(folded, conv, fused(first, second))
         replace(folded, norm, rest_of(second))
     return folded
 
@@ -66,6 +65,13 @@ def suits(conv: nn.Module, norm: nn.Module) -> bool:
         and norm.running_var is not None
         and (not isinstance(conv, nn.ConvTranspose2d) or conv.groups == 1)
     )
+
+
+def fused(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    """One convolution that does the work of both."""
+    upsamples = isinstance(conv, nn.ConvTranspose2d)
+    found: nn.Module = fuse_conv_bn_eval(conv, norm, upsamples)  # type: ignore[type-var,arg-type]
+    return found
 
 
 def rest_of(norm: nn.Module) -> nn.Module:

@@ -11,7 +11,9 @@ from typing import Any
 from constellation_pipelines.domain.card import parse_card
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.ids import new_id
-from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.model import Model, WeightsFormat
+from constellation_pipelines.inference.exported_archive import ExportedArchive
+from constellation_pipelines.inference.onnx_file import check_onnx
 
 CARD_FILE = "model.json"
 LARGEST_CARD_BYTES = 1_000_000
@@ -35,7 +37,7 @@ def load_package(folder: Path) -> Model:
     weights = folder / card.weights_file
     if weights.is_symlink() or not weights.is_file():
         raise ModelRefused(f"the package of {card.reference} has no file {card.weights_file}")
-    check_format(weights)
+    check_format(weights, card.weights_format)
     if file_sha256(weights) != card.weights_sha256:
         raise ModelRefused(
             f"the weights of {card.reference} are not those its card names: their sha256 differs",
@@ -92,9 +94,11 @@ def refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def check_format(weights: Path) -> None:
-    """Refuse anything but safetensors by what the file holds, whatever it is called."""
-    size_bytes = weights.stat().st_size
+def check_format(weights: Path, kind: WeightsFormat) -> None:
+    """Refuse what is not of the format that its name says, by what the file holds."""
+    if kind is WeightsFormat.EXPORTED:
+        with ExportedArchive(weights):  # it looks at the listing
+            return
     with weights.open("rb") as file:
         start = file.read(9)
     if start.startswith(CODE_CARRIERS):
@@ -102,8 +106,11 @@ def check_format(weights: Path) -> None:
             f"{weights.name} is a pickle or an archive of pickles, which can run code when read; "
             "save the weights with safetensors"
         )
+    if kind is WeightsFormat.ONNX:
+        check_onnx(weights)
+        return
     header_bytes = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else 0
-    within = 2 <= header_bytes <= min(LARGEST_HEADER_BYTES, size_bytes - 8)
+    within = 2 <= header_bytes <= min(LARGEST_HEADER_BYTES, weights.stat().st_size - 8)
     if not within or not start.endswith(b"{"):
         raise ModelRefused(f"{weights.name} is not a safetensors file")
 

@@ -70,8 +70,8 @@ def import_torchvision() -> None:
             raise
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         declared.append(library)
         for schema in OPERATORS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         import torchvision  # noqa: F401

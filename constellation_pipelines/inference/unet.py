@@ -5,8 +5,8 @@ from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
 
-# `width` is the finest level's, doubled at each of the `depth` levels.
-UNET_LIMITS = {"bands": (1, 64), "classes": (2, 255), "width": (4, 256), "depth": (2, 6)}
+# One class is a regression. `width` is the finest level's, doubled at each of the `depth` levels.
+UNET_LIMITS = {"bands": (1, 64), "classes": (1, 255), "width": (4, 256), "depth": (2, 6)}
 WIDEST = 4096
 
 

@@ -5,9 +5,10 @@ Python processes per step. On a busy host they cost as much as the step's first 
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 from dagster import Field, Int, StringSource
 from dagster._config.config_schema import UserConfigSchema
@@ -17,6 +18,7 @@ from dagster._core.storage.local_compute_log_manager import (
     IO_TYPE_EXTENSION,
     LocalComputeLogManager,
 )
+from dagster._serdes import ConfigurableClassData
 
 BASE_DIR = Field(StringSource, description="Folder of the files, one folder per run below it.")
 POLLING_TIMEOUT = Field(
@@ -33,6 +35,17 @@ class ConstellationComputeLogManager(LocalComputeLogManager):
     def config_type(cls) -> UserConfigSchema:
         """The fields of `compute_logs.config` in dagster.yaml."""
         return {"base_dir": BASE_DIR, "polling_timeout": POLLING_TIMEOUT}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> Self:
+        """Made from dagster.yaml; Dagster's own method would make a manager of its own class."""
+        return cls(inst_data=inst_data, **config_value)
+
+    def folder_of(self, run_id: str) -> Path:
+        """Where the files of a run are."""
+        return Path(self._base_dir) / run_id
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:

@@ -13,6 +13,7 @@ from constellation_pipelines.stack.postgres import EmbeddedPostgres
 from constellation_pipelines.stack.process import MARK
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches what listens on all
 DAGSTER_PORT = 3000
 
 
@@ -34,7 +35,7 @@ class Plan:
     @property
     def api_url(self) -> str:
         """Where the API and the dashboard are."""
-        host = self.settings.api_host
+        host = ANY_HOST.get(self.settings.api_host, self.settings.api_host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.api_port}"
 
     @property
@@ -55,7 +56,7 @@ class Plan:
 
 def make_plan(settings: Settings, stack_id: str) -> Plan:
     """Choose ports and prepare folders. Raises where a setting or a missing program forbids it."""
-    check_host(settings.api_host)
+    check_host(settings)
     book = ports.PortBook(settings.data_dir / "ports.json")
     api_port, code_port = choose_api_port(settings, book), book.choose("dagster-code")
     postgres = nats = None
@@ -77,12 +78,15 @@ def make_plan(settings: Settings, stack_id: str) -> Plan:
     )
 
 
-def check_host(host: str) -> None:
-    """Raises InvalidInput for an address others could reach: the API has no authentication yet."""
-    if host not in LOOPBACK_HOSTS:
+def check_host(settings: Settings) -> None:
+    """Raises InvalidInput for an address that others could reach, while nobody has to say who they
+    are.
+    """
+    host = settings.api_host
+    if host not in LOOPBACK_HOSTS and settings.auth != "required":
         raise InvalidInput(
-            f"CONSTELLATION_API_HOST={host} would open the API to others, and it has no "
-            "authentication yet: use 127.0.0.1",
+            f"CONSTELLATION_API_HOST={host} would open the API to others without authentication: "
+            "set CONSTELLATION_AUTH=required, or use 127.0.0.1",
             field="api_host",
         )
 

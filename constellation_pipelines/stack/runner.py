@@ -1,6 +1,7 @@
 """Keeps one service running."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Set
@@ -18,6 +19,7 @@ LONGEST_PAUSE_S = 30.0
 CALM_S = 30.0  # up for so long, a service has its next failure counted as its first
 ATTEMPTS = 4  # to become ready for the first time
 PROBE_PAUSE_S = 0.15
+LOOK_S = 2.0  # how often to look whether what a service has loaded has changed
 
 
 class Runner:
@@ -38,6 +40,9 @@ class Runner:
         self._was_ready = False
         self._entered_s = time.monotonic()
         self._next_probe_s = 0.0
+        self._stamp = ""
+        self._next_look_s = 0.0
+        self._renewing_until_s: float | None = None
 
     @property
     def is_up(self) -> bool:
@@ -82,6 +87,8 @@ class Runner:
             self._ended(children.stop(self._child, self.service.stop_signal, 0.0))
         elif self.state is State.STARTING:
             self._probe()
+        elif self.state is State.READY:
+            self._renew()
         return self.state is not before
 
     def ask_to_stop(self) -> None:
@@ -96,9 +103,25 @@ class Runner:
             self._child = None
         self._enter(State.STOPPED)
 
+    def _renew(self) -> None:
+        """Have a service end whose stamp has changed; it is started again once it is gone."""
+        now = time.monotonic()
+        if self._renewing_until_s is not None:
+            if now > self._renewing_until_s and self._child is not None:
+                children.ask_to_stop(self._child, signal.SIGKILL)
+            return
+        if self.service.stamp is None or now < self._next_look_s:
+            return
+        self._next_look_s = now + LOOK_S
+        if self.service.stamp() != self._stamp:
+            self._renewing_until_s = now + self.service.stop_grace_s
+            self.ask_to_stop()
+
     def _start(self) -> None:
         if self.service.prepare:
             self.service.prepare()
+        if self.service.stamp:
+            self._stamp = self.service.stamp()
         with open_log(self.log) as log:
             self._log_start_bytes = log.seek(0, os.SEEK_END)
             self._child = children.spawn(
@@ -123,6 +146,10 @@ class Runner:
 
     def _ended(self, code: int) -> None:
         self._child = None
+        if self._renewing_until_s is not None:  # we asked for it
+            self._renewing_until_s = None
+            self._start()
+            return
         if self.service.once and code == 0:
             self._was_ready = True
             self._enter(State.DONE)

@@ -26,6 +26,7 @@ class Service:
 
     `ready` gets the process's number and answers quickly. `prepare` runs before each start.
     A service with `once` is a step: it is ready when it has ended with 0.
+    `stamp` tells what a service loads at its start: it is started again once that has changed.
     `address` is shown to people, so no password stands in it.
     """
 
@@ -39,6 +40,7 @@ class Service:
     account: Account | None = None
     folder: Path | None = None
     once: bool = False
+    stamp: Callable[[], str] | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_grace_s: float = 10.0
     start_timeout_s: float = 180.0

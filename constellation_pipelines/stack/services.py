@@ -10,6 +10,7 @@ from constellation_pipelines.stack.plan import Plan, environment
 from constellation_pipelines.stack.process import MARK
 from constellation_pipelines.stack.service import Service
 from constellation_pipelines.stack.url import masked
+from constellation_pipelines.worker.stamp import models_stamp
 
 
 def make_services(plan: Plan) -> list[Service]:
@@ -75,6 +76,8 @@ def _dagster(plan: Plan, told: Mapping[str, str]) -> list[Service]:
             ready=checks.listens(plan.code_port),
             address=f"{ports.LOOPBACK}:{plan.code_port}",
             env=told,
+            # Web server and daemon notice that it is another process, and read it anew.
+            stamp=lambda: models_stamp(plan.settings.models_dir),
         ),
         Service(
             "dagster-webserver",

@@ -30,7 +30,8 @@ select digest from constellation.tiles
 """
 
 ADOPT = f"""
-update constellation.tiles t set run_id = own.id, job_id = own.job_id
+update constellation.tiles t
+   set run_id = own.id, job_id = own.job_id, account = own.account
   from constellation.runs own, constellation.runs r
  where own.id = %(run_id)s and r.id = t.run_id and t.state <> 'FAILED'
    and t.digest = any(%(digests)s) and r.id <> own.id and {UNFINISHED}

@@ -177,7 +177,8 @@ with healthy as (
 ), number as (
   select next_run.*, nextval('constellation.fence') as fence from next_run
 ), chosen as (
-  select place.id, place.uuid, place.idx, place.slot, place.need_mb, n.fence, n.run_id
+  select place.id, place.uuid, place.idx, place.slot, place.need_mb, n.fence, n.run_id,
+         n.account
     from place join number n
       on (n.gpu_count, n.model_digest, n.chip_px, n.mem_mb)
        = (place.gpu_count, place.model_digest, place.chip_px, place.mem_mb)
@@ -186,8 +187,8 @@ with healthy as (
    limit coalesce((select gpu_count from number), 0)
 ), held as (
   insert into constellation.leases
-         (fence, gpu_id, worker_id, run_id, slot, mem_mb, expires_at)
-  select fence, id, %(worker_id)s, run_id, slot, need_mb,
+         (fence, gpu_id, worker_id, run_id, account, slot, mem_mb, expires_at)
+  select fence, id, %(worker_id)s, run_id, nullif(account, ''), slot, need_mb,
          now() + make_interval(secs => %(ttl_s)s)
     from chosen
 ), reserved as (

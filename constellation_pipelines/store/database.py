@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import psycopg
@@ -9,6 +10,8 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
+from constellation_pipelines.store import tenancy
+from constellation_pipelines.store.tenancy import Tenancy
 
 Connection = psycopg.Connection[DictRow]
 
@@ -17,10 +20,19 @@ class Database:
     """Hands out transactions on a pool. Make it after a fork, never before.
 
     Rows are dictionaries. Times in statements come from the database's clock, never from ours.
+    With a `tenancy` every transaction is narrowed to it; without one it works as the owner.
     """
 
-    def __init__(self, url: str, *, max_size: int = 8, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_size: int = 8,
+        timeout_s: float = 5.0,
+        tenancy: Tenancy | None = None,
+    ) -> None:
         self.url = url
+        self._tenancy = tenancy
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=0,
@@ -34,6 +46,12 @@ class Database:
             check=ConnectionPool.check_connection,
         )
 
+    def bound(self, tenancy: Tenancy) -> "Database":
+        """The same pool, with every transaction narrowed to this tenancy."""
+        other = copy(self)
+        other._tenancy = tenancy
+        return other
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One transaction: committed on exit, rolled back on an exception.
@@ -42,6 +60,8 @@ class Database:
         """
         try:
             with self._pool.connection() as connection:
+                if self._tenancy is not None:
+                    tenancy.enter(connection, self._tenancy)
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise ServiceUnavailable("the database does not answer right now") from error

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from constellation_pipelines.domain.errors import NotFound
 from constellation_pipelines.store.database import Connection
 
 WORKER_ALIVE_S = 15  # a worker that was silent for longer is taken for dead
 
 LIST = f"""
 select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_capability,
-       g.simulated, g.slots, held.runs, held.leased_mem_mb,
+       g.simulated, g.slots, coalesce(held.runs, 0) as runs,
+       coalesce(held.leased_mem_mb, 0) as leased_mem_mb,
        (w.id is not null) as online,
        (w.id is not null and g.engine_ready) as engine_ready,
        g.seen_at, g.health, g.health_reason, g.health_at,
@@ -23,9 +25,7 @@ select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_c
     select run_id, acquired_at, expires_at from constellation.leases
      where gpu_id = g.id and released_at is null
      order by acquired_at, fence limit 1) l on true
-  cross join lateral (
-    select count(*) as runs, coalesce(sum(mem_mb), 0) as leased_mem_mb
-      from constellation.leases where gpu_id = g.id and released_at is null) held
+  left join constellation.device_load held on held.gpu_id = g.id
   left join constellation.runs r on r.id = l.run_id
  order by g.host, g.idx, g.uuid
 """
@@ -47,7 +47,8 @@ update constellation.gpus
 
 @dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """A device and who holds it: the run that has for longest, where several share it.
+    """A device and who holds it: the run that has for longest, where several share it. Of runs that
+    the asking account may not see only the number and the memory are told.
 
     `online` means that a live worker offers it; `health` is ok or quarantined, `health_reason` why,
     `health_at` since when.
@@ -102,3 +103,13 @@ def id_of(connection: Connection, uuid: str) -> UUID | None:
     row = connection.execute("select id from constellation.gpus where uuid = %s", (uuid,))
     found = row.fetchone()
     return None if found is None else UUID(str(found["id"]))
+
+
+def is_simulated(connection: Connection, uuid: str) -> bool:
+    """Whether the device with this uuid is a simulated one. Raises NotFound."""
+    row = connection.execute(
+        "select simulated from constellation.gpus where uuid = %s", (uuid,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no device {uuid[:100]!r}; `constellation gpus` shows them")
+    return bool(row["simulated"])

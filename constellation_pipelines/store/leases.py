@@ -1,5 +1,6 @@
 """Leases: a run's hold on its devices, and the number by which its writes are known."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,6 +12,12 @@ LEASE_TTL_S = 15
 FREE = """
 update constellation.leases set released_at = clock_timestamp()
  where fence = %(fence)s and released_at is null
+"""
+
+NOTE_ENERGY = """
+update constellation.leases l set energy_j = coalesce(l.energy_j, 0) + %(energy_j)s
+  from constellation.gpus g
+ where l.fence = %(fence)s and g.id = l.gpu_id and g.uuid = %(uuid)s
 """
 
 GUARD = """
@@ -30,6 +37,13 @@ class Lease:
 def free(connection: Connection, lease: Lease) -> None:
     """Let the devices of a lease go. A lease that is over stays as it is."""
     connection.execute(FREE, {"fence": lease.fence})
+
+
+def note_energy(connection: Connection, lease: Lease, joules: Mapping[str, float]) -> None:
+    """Keep what a lease took of the energy of its devices, by their uuid."""
+    for device_uuid, energy_j in joules.items():
+        args = {"fence": lease.fence, "uuid": device_uuid, "energy_j": energy_j}
+        connection.execute(NOTE_ENERGY, args)
 
 
 def guard(connection: Connection, lease: Lease) -> None:

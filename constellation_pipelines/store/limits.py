@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from constellation_pipelines.domain.account import check_name
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.store.database import Connection
 
@@ -53,6 +54,7 @@ def set_per_account(connection: Connection, most: int | None) -> None:
 
 
 def set_of_account(connection: Connection, name: str, most: int | None) -> None:
-    """Limit the runs of one account; None gives it back the limit of each."""
-    connection.execute(SET_OF_ACCOUNT, {"id": new_id(), "name": name, "most": most})
+    """Limit the runs of one account; None gives it back the limit of each. Raises InvalidInput."""
+    args = {"id": new_id(), "name": check_name(name), "most": most}
+    connection.execute(SET_OF_ACCOUNT, args)
     connection.execute(WAKE)

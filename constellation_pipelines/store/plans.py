@@ -10,7 +10,7 @@ from constellation_pipelines.domain.errors import NotFound
 from constellation_pipelines.store.database import Connection
 
 REQUEST = """
-select r.job_id, r.scene_id, r.model_id, r.created_at, j.params, j.origin,
+select r.job_id, r.scene_id, r.model_id, r.account, r.created_at, j.params, j.origin,
        exists (select 1 from constellation.runs e
                 where e.job_id = r.job_id and e.scene_id = r.scene_id and e.id <> r.id
                   and e.state in ('FAILED', 'CANCELLED')) as retried
@@ -39,6 +39,7 @@ class RunRequest:
     job_id: UUID
     scene_id: UUID | None
     model_id: UUID | None
+    account: str
     params: dict[str, Any]
     date: str  # yyyy-mm-dd, UTC, the day the run was made: the same on every attempt
     retried: bool  # an earlier run of the same job and scene failed or was cancelled
@@ -56,6 +57,7 @@ def request_of(connection: Connection, run_id: UUID) -> RunRequest:
         row["job_id"],
         row["scene_id"],
         row["model_id"],
+        row["account"],
         row["params"],
         row["created_at"].strftime("%Y-%m-%d"),
         row["retried"],

@@ -209,6 +209,16 @@ def untold(connection: Connection) -> list[Untold]:
     return [Untold(**row) for row in rows]
 
 
+def owner_of(connection: Connection, run_id: UUID) -> tuple[UUID, str] | None:
+    """Job and account of a run, None where it is not known."""
+    row = connection.execute(
+        "select r.job_id, j.submitted_by from constellation.runs r "
+        "join constellation.jobs j on j.id = r.job_id where r.id = %s",
+        (run_id,),
+    ).fetchone()
+    return None if row is None else (row["job_id"], row["submitted_by"])
+
+
 def withdraw(connection: Connection, run_id: UUID) -> bool:
     """Take a waiting run out of the queue; False when it was not waiting."""
     row = connection.execute(

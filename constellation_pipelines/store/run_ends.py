@@ -88,7 +88,7 @@ def pause_s(times_before: int) -> float:
 def words(code: int) -> str:
     """How a process ended, for people."""
     if code == GAVE_BACK:
-        return "gave the run back because a service it needs was away"
+        return "gave the run back: a service it needs was away, or its model not loaded yet"
     if code < 0:
         return f"was ended by {signal_name(-code)}"
     return f"ended with exit code {code}"

@@ -14,9 +14,10 @@ from constellation_pipelines.store.database import Connection
 
 INSERT = """
 insert into constellation.runs
-       (id, job_id, scene_id, model_id, state, attempt, tiles_planned, tiles_reused)
-values (%(id)s, %(job_id)s, %(scene_id)s, %(model_id)s, 'PENDING', %(attempt)s,
-        %(tiles_planned)s, %(tiles_reused)s)
+       (id, job_id, account, scene_id, model_id, state, attempt, tiles_planned, tiles_reused)
+select %(id)s, id, submitted_by, %(scene_id)s, %(model_id)s, 'PENDING', %(attempt)s,
+       %(tiles_planned)s, %(tiles_reused)s
+  from constellation.jobs where id = %(job_id)s
 """
 
 SELECT = """

@@ -39,7 +39,7 @@ select id, key, uri, digest from constellation.scenes
  where digest = %(digest)s or key = %(key)s
  order by digest = %(digest)s desc limit 1 for update
 """
-USED = "select exists (select 1 from constellation.runs where scene_id = %s) as used"
+USED = "select constellation.scene_is_used(%s) as used"  # by a run of any account
 # Dagster hears again of a scene whose description has changed.
 UPDATE = f"""
 update constellation.scenes

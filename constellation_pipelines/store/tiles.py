@@ -34,16 +34,19 @@ COPY = f"copy staged_tiles ({COLUMNS}) from stdin"
 # `replace` off it stays even then, unless that run has ended without completing.
 UPSERT = """
 insert into constellation.tiles as t
-  (scene_id, model_id, run_id, job_id, id, digest, row_off_px, col_off_px, height_px, width_px,
+  (scene_id, model_id, run_id, job_id, account,
+   id, digest, row_off_px, col_off_px, height_px, width_px,
    state, footprint, geom_3857, area_km2, class_counts, top_class, confidence, valid_fraction,
    gsd_mismatch, read_ms, infer_ms, error, attempts, statistics, cloud_fraction)
-select r.scene_id, r.model_id, r.id, r.job_id, s.id, s.digest, s.row_off_px, s.col_off_px,
-       s.height_px, s.width_px, s.state, s.footprint::geography, s.geom_3857, s.area_km2,
+select r.scene_id, r.model_id, r.id, r.job_id, r.account,
+       s.id, s.digest, s.row_off_px, s.col_off_px, s.height_px, s.width_px,
+       s.state, s.footprint::geography, s.geom_3857, s.area_km2,
        s.class_counts, s.top_class, s.confidence, s.valid_fraction, s.gsd_mismatch, s.read_ms,
        s.infer_ms, s.error, s.attempts, s.statistics, s.cloud_fraction
   from staged_tiles s, constellation.runs r where r.id = %(run_id)s
 on conflict (digest) do update
-   set run_id = excluded.run_id, job_id = excluded.job_id, state = excluded.state,
+   set run_id = excluded.run_id, job_id = excluded.job_id, account = excluded.account,
+       state = excluded.state,
        class_counts = excluded.class_counts, top_class = excluded.top_class,
        confidence = excluded.confidence, valid_fraction = excluded.valid_fraction,
        gsd_mismatch = excluded.gsd_mismatch, read_ms = excluded.read_ms,

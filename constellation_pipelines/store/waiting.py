@@ -13,6 +13,7 @@ from constellation_pipelines.domain.fleet import (
 from constellation_pipelines.domain.outlook import Outlook, Wait, outlooks
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.devices import WORKER_ALIVE_S
+from constellation_pipelines.store.tenancy import seeing_all
 
 LOOKED_AT = 2000  # runs of the queue that are looked at
 
@@ -83,7 +84,9 @@ def of_runs(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Outlo
     queued = {row["id"] for row in rows if row["queued"]}
     found = {row["id"]: PENDING for row in rows}
     if queued:
-        found |= dict.fromkeys(queued, FAR_BACK) | outlooks(fleet(connection), queued)
+        with seeing_all(connection):  # a place in the queue depends on everyone's runs
+            whole = fleet(connection)
+        found |= dict.fromkeys(queued, FAR_BACK) | outlooks(whole, queued)
     return found
 
 

@@ -111,6 +111,11 @@ class Engines:
         """Socket path by device uuid."""
         return {uuid: str(engine.socket) for uuid, engine in self._engines.items()}
 
+    def pid_of(self, uuid: str) -> int | None:
+        """The process of a device's engine, None while there is none."""
+        child = self._engines[uuid].child
+        return None if child is None else child.pid
+
     def set_aside(self, uuid: str) -> None:
         """Keep a device in quarantine that was in it before this worker began."""
         self._cool_down(self._engines[uuid])

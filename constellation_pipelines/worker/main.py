@@ -5,6 +5,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +14,8 @@ from uuid import UUID
 from constellation_pipelines.domain.device import Device
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.simulation import SimulationFile
+from constellation_pipelines.events.bus import Bus
+from constellation_pipelines.gpu.door import DeviceDoor
 from constellation_pipelines.gpu.inventory import offered, open_door
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
@@ -25,6 +29,7 @@ from constellation_pipelines.worker.orphans import mark_children
 from constellation_pipelines.worker.scratch import scratch_folder
 from constellation_pipelines.worker.stamp import stamp
 from constellation_pipelines.worker.supervisor import Supervisor
+from constellation_pipelines.worker.telemetry import Telemetry
 from constellation_pipelines.worker.zygotes import Handle, Zygotes
 
 # Libraries the zygote loads start threads of their own, and a fork needs a parent without any.
@@ -66,7 +71,8 @@ def run(settings: Settings) -> None:
             mark_children(worker_id)
             engines.tick()  # they load while the zygote warms up
             try:
-                serve(settings, database, worker_id, engines, stop)
+                with telling(settings, database, devices, engines, door) as telemetry:
+                    serve(settings, database, worker_id, engines, telemetry, stop)
             finally:
                 engines.stop()
                 with database.transaction() as connection:
@@ -74,6 +80,33 @@ def run(settings: Settings) -> None:
         finally:
             database.close()
             door.close()
+
+
+@contextmanager
+def telling(
+    settings: Settings,
+    database: Database,
+    devices: list[Device],
+    engines: Engines,
+    door: DeviceDoor,
+) -> Iterator[Telemetry | None]:
+    """Tell NATS of log lines and samples meanwhile, where there is a NATS."""
+    if settings.nats_url is None:
+        yield None
+        return
+    telemetry = Telemetry(
+        Bus(settings.nats_url, name="constellation worker"),
+        database,
+        settings.run_logs_dir,
+        devices,
+        lambda uuid: door.sample(uuid, engines.pid_of(uuid)),
+        settings.host_name,
+    )
+    telemetry.start()
+    try:
+        yield telemetry
+    finally:
+        telemetry.stop()
 
 
 def keep_in_quarantine(database: Database, engines: Engines, devices: list[Device]) -> None:
@@ -90,6 +123,7 @@ def serve(
     database: Database,
     worker_id: UUID,
     engines: Engines,
+    telemetry: Telemetry | None,
     stop: threading.Event,
 ) -> None:
     """Run the supervisor on warm zygotes."""
@@ -98,7 +132,7 @@ def serve(
         return stamp(settings.definitions, settings.models_dir)
 
     zygotes = Zygotes(lambda stamp: start_zygote(settings.definitions, stamp), now)
-    supervisor = Supervisor(database, worker_id, engines, zygotes)
+    supervisor = Supervisor(database, worker_id, engines, zygotes, telemetry)
     try:
         supervisor.serve(stop)
     finally:

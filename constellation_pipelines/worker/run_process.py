@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
@@ -15,8 +15,10 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 
-from constellation_pipelines.launcher.instances import pool_connections
+from constellation_pipelines.launcher.compute_logs import ConstellationComputeLogManager
+from constellation_pipelines.launcher.instances import also_log_to, pool_connections
 from constellation_pipelines.launcher.outages import outlast_outages
+from constellation_pipelines.observability.run_log import RunLogHandler
 from constellation_pipelines.worker.orders import Channel, RunOrder
 
 PATIENCE_S = 60.0  # for a database that is away
@@ -39,12 +41,16 @@ class EarlyStart(Protocol):
         """Begin the work of a run that this process has leased a device for."""
 
 
-def wait_for_order(orders: Channel, early: EarlyStart | None) -> int:
+def wait_for_order(
+    orders: Channel, early: EarlyStart | None, loaded: Collection[str] | None = None
+) -> int:
     """Be ready, wait for an order, execute it; return the exit code. No order is no fault."""
     instance = prepare(early)
     messages = orders.receive()
     orders.connection.close()
-    return execute(RunOrder(**messages[0]["run"]), early, instance) if messages else 0
+    if not messages:
+        return 0
+    return execute(RunOrder(**messages[0]["run"]), early, instance, loaded)
 
 
 def prepare(early: EarlyStart | None) -> DagsterInstance | None:
@@ -63,9 +69,16 @@ def prepare(early: EarlyStart | None) -> DagsterInstance | None:
 
 
 def execute(
-    order: RunOrder, early: EarlyStart | None = None, warm: DagsterInstance | None = None
+    order: RunOrder,
+    early: EarlyStart | None = None,
+    warm: DagsterInstance | None = None,
+    loaded: Collection[str] | None = None,
 ) -> int:
-    """Execute a run, or go on with one that was interrupted; return its exit code."""
+    """Execute a run, or go on with one that was interrupted; return its exit code.
+
+    `loaded` are the Dagster jobs this process knows. A run of another one is given back: its model
+    was added after the zygote started, and a zygote that knows it is on its way.
+    """
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ["CONSTELLATION_FENCE"] = str(order.fence)
     os.environ["CONSTELLATION_ENGINES"] = json.dumps(order.sockets)
@@ -78,9 +91,20 @@ def execute(
         if run.status == DagsterRunStatus.CANCELING:  # cancelled while it waited
             instance.report_run_canceled(run)
             return 0
+        if loaded is not None and run.job_name not in loaded:
+            print(f"{run.job_name} is not loaded yet; the run is given back", flush=True)
+            return os.EX_TEMPFAIL
+        keep_lines(instance, order.run_id)
         if early is not None:
             begin(early, run)
         return execute_body(instance, run, order)
+
+
+def keep_lines(instance: DagsterInstance, run_id: str) -> None:
+    """Have what the run logs written to a file as well, where the worker reads it."""
+    manager = instance.compute_log_manager
+    if isinstance(manager, ConstellationComputeLogManager):
+        also_log_to(instance, RunLogHandler(manager.folder_of(run_id)))
 
 
 def begin(early: EarlyStart, run: DagsterRun) -> None:

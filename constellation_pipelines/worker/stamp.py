@@ -2,17 +2,27 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PACKAGES = ("constellation_pipelines", "assets", "resources")
-CARDS = "*/*/model.json"
+PACKAGE_FILES = "*/*/*"  # <name>/<version>/<file>; weights may still be on their way
 
 
 def stamp(definitions: str, models_dir: Path) -> str:
-    """Equal while names, sizes and times of all source files and model cards are the same."""
+    """Equal while names, sizes and times of all source files and model packages are the same."""
+    return stamp_of({*sources(definitions), *models_dir.glob(PACKAGE_FILES)})
+
+
+def models_stamp(models_dir: Path) -> str:
+    """Equal while names, sizes and times of the model packages' files are the same."""
+    return stamp_of(models_dir.glob(PACKAGE_FILES))
+
+
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Equal while names, sizes and times of these files are the same."""
     digest = hashlib.sha256()
-    for path in sorted({*sources(definitions), *models_dir.glob(CARDS)}):
+    for path in sorted(paths):
         try:
             status = path.stat()
         except FileNotFoundError:  # it went between our look and our question

@@ -5,15 +5,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg
 
 from constellation_pipelines.domain.errors import ServiceUnavailable
-from constellation_pipelines.store import queue, run_ends, workers
+from constellation_pipelines.store import leases, queue, run_ends, workers
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.worker import device_faults
+from constellation_pipelines.worker.energy import EnergyMeter
 from constellation_pipelines.worker.engines import Change, Engines
 from constellation_pipelines.worker.orders import Message, RunOrder
 from constellation_pipelines.worker.zygotes import Zygotes
@@ -26,16 +27,37 @@ RECONNECT_S = 1.0
 CHANNELS = (queue.QUEUE_CHANNEL, queue.INTERRUPT_CHANNEL)
 
 
+class RunWatcher(Protocol):
+    """Hears of runs. No method waits."""
+
+    def follow(self, run_id: UUID) -> None:
+        """A process of this run begins here."""
+
+    def ended(self, run_id: UUID) -> None:
+        """It has ended."""
+
+    def energy_j(self, device_uuid: str) -> float | None:
+        """What a device's counter of energy last stood at; None where it does not tell."""
+
+
 class Supervisor:
     """Holds no truth of its own: what it forgets, the database still knows."""
 
     def __init__(
-        self, database: Database, worker_id: UUID, engines: Engines, zygotes: Zygotes
+        self,
+        database: Database,
+        worker_id: UUID,
+        engines: Engines,
+        zygotes: Zygotes,
+        told: RunWatcher | None = None,
     ) -> None:
+        """`told` hears which runs begin and end here."""
         self._database = database
         self._worker_id = worker_id
         self._engines = engines
         self._zygotes = zygotes
+        self._told = told
+        self._energy = EnergyMeter()
         self._claims: dict[UUID, queue.Claim] = {}
         self._inbox: deque[Message] = deque()
         self._changes: deque[Change] = deque()
@@ -98,8 +120,11 @@ class Supervisor:
                 claim = queue.claim(connection, self._worker_id)
             if claim is None:
                 return
+            self._read_energy()  # of those who were there before
             self._claims[claim.lease.run_id] = claim
             self._zygotes.run(self._order_of(claim))
+            if self._told is not None:
+                self._told.follow(claim.lease.run_id)
 
     def _order_of(self, claim: queue.Claim) -> RunOrder:
         sockets = self._engines.sockets
@@ -126,10 +151,15 @@ class Supervisor:
         claim = self._claims.get(run_id)
         if claim is None:
             return
+        self._read_energy()
+        taken = self._energy.take(claim.lease.fence)
         with self._database.transaction() as connection:
+            leases.note_energy(connection, claim.lease, taken)
             moved = run_id in self._moved
             attempt = run_ends.settle(connection, claim.lease, code, moved=moved)
         self._claims.pop(run_id, None)
+        if self._told is not None:
+            self._told.ended(run_id)
         self._interrupted.pop(run_id, None)
         self._moved.discard(run_id)
         if attempt is not None:
@@ -139,6 +169,14 @@ class Supervisor:
         if run_id in self._claims and run_id not in self._interrupted:
             self._interrupted[run_id] = time.monotonic()
             self._zygotes.interrupt(str(run_id))
+
+    def _read_energy(self) -> None:
+        """Share out what devices took since the last reading among the runs that were on them."""
+        if self._told is None:
+            return
+        for uuid in self._engines.sockets:
+            held = [one.lease.fence for one in self._claims.values() if uuid in one.devices]
+            self._energy.read(uuid, self._told.energy_j(uuid), held)
 
     def _tend_engines(self) -> None:
         self._changes.extend(self._engines.tick())
@@ -158,6 +196,7 @@ class Supervisor:
     def _beat(self) -> None:
         if time.monotonic() < self._next_beat:
             return
+        self._read_energy()
         with self._database.transaction() as connection:
             workers.beat(connection, self._worker_id)
             held = queue.beat(connection, self._worker_id)

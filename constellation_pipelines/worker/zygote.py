@@ -135,7 +135,8 @@ class Zygote:
             pid = self._spares.pop(0).take(order)
         if pid is None:
             early = early_start(self._definitions)
-            pid = self._fork(lambda: run_process.execute(order, early))
+            loaded = loaded_jobs(self._definitions)
+            pid = self._fork(lambda: run_process.execute(order, early, loaded=loaded))
         self._adopt(pid, order.run_id)
         self._refill_at = time.monotonic() + REFILL_S
 
@@ -149,10 +150,11 @@ class Zygote:
 
         ours, theirs = socket.socketpair()
         early = early_start(self._definitions)
+        loaded = loaded_jobs(self._definitions)
 
         def body() -> int:
             ours.close()
-            return run_process.wait_for_order(Channel(theirs), early)
+            return run_process.wait_for_order(Channel(theirs), early, loaded)
 
         pid = self._fork(body)
         theirs.close()
@@ -219,6 +221,12 @@ class Zygote:
 def early_start(module: str) -> Any:
     """What the definitions offer to begin a run's work ahead of Dagster; None where they do not."""
     return getattr(sys.modules[module], "early", None)
+
+
+def loaded_jobs(module: str) -> frozenset[str] | None:
+    """Names of the Dagster jobs that the definitions have; None where there are no definitions."""
+    definitions = getattr(sys.modules[module], "defs", None)
+    return definitions and frozenset(definitions.get_repository_def().job_names)
 
 
 def end_group(leader: int) -> None:

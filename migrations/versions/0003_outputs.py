@@ -48,6 +48,13 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.add_column("scenes", sa.Column("quality", JSONB), schema=SCHEMA)
+    # NaN is greater than any number to PostgreSQL.
+    op.create_check_constraint(
+        "scenes_numbers_are_finite",
+        "scenes",
+        "gsd_m < 'Infinity' and area_km2 > 0 and area_km2 < 'Infinity'",
+        schema=SCHEMA,
+    )
     # What a run says of its outputs names each as its STAC Item does.
     op.execute(f"""
         update {SCHEMA}.runs

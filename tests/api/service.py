@@ -61,12 +61,18 @@ def listening(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def serving(database_url: str, nats_url: str | None, folder: Path) -> Iterator[Service]:
-    """Serve the API."""
+def serving(
+    database_url: str, nats_url: str | None, folder: Path, **more: Any
+) -> Iterator[Service]:
+    """Serve the API, with more settings than the tests need to run."""
     scenes = folder / "scenes"
     scenes.mkdir(exist_ok=True)
     settings = Settings(
-        database_url=database_url, nats_url=nats_url, scene_roots=(scenes,), data_dir=folder
+        database_url=database_url,
+        nats_url=nats_url,
+        scene_roots=(scenes,),
+        data_dir=folder,
+        **more,
     )
     database = Database(database_url)
     try:

@@ -182,7 +182,7 @@ def complete_one_tile(service: Service, job_id: str, scene: str) -> None:
           '{"0": 60, "1": 4}', 0, 0.9, 1, 1, 1
           from constellation.runs where job_id = %s
         """,
-        (new_id(), tile_digest(digest, "d" * 64, Window(0, 0, 512, 512)), job_id),
+        (new_id(), tile_digest(digest, "d" * 64, Window(0, 0, 512, 512), "local"), job_id),
     )
 
 

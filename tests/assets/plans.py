@@ -77,7 +77,9 @@ def plan_of(lake: Path, kind: str, grid: Grid = UTM, worked: Grid | None = None)
     fitted = Fit(bands, False, worked or grid, resampled=worked is not None)
     run_id = new_id()
     windows = tile_windows(fitted.grid, card.tile_unit_px)
-    digests = {window: tile_digest("scene-digest", "model-digest", window) for window in windows}
+    digests = {
+        window: tile_digest("scene-digest", "model-digest", window, "local") for window in windows
+    }
     files = files_of_run(lake, run_id=str(run_id), model=card.reference, date="2026-11-25")
     return Plan(
         run_id,

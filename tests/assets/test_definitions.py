@@ -1,5 +1,7 @@
 """The definitions that Dagster loads."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,32 @@ def test_without_models_there_are_still_definitions(tmp_path: Path) -> None:
 
     repository = build(Settings(models_dir=tmp_path)).get_repository_def()
     assert repository.job_names == ["__ASSET_JOB"]
+
+
+def renamed(models_dir: Path, name: str, version: str = "1") -> None:
+    """The committed package under another name."""
+    folder = models_dir / name / version
+    shutil.copytree(CHECKOUT / "models" / "eurosat-landcover" / "1", folder)
+    card = json.loads((folder / "model.json").read_text())
+    card["properties"].update({"mlm:name": name, "version": version})
+    (folder / "model.json").write_text(json.dumps(card))
+
+
+def test_names_that_dagster_cannot_tell_apart_do_not_break_the_others(tmp_path: Path) -> None:
+    from constellation_pipelines.definitions import build
+
+    for name in ("land-cover", "land_cover", "roads"):
+        renamed(tmp_path, name)
+    repository = build(Settings(models_dir=tmp_path)).get_repository_def()
+    assert {"predict_land_cover", "predict_roads"} <= set(repository.job_names)
+
+
+def test_the_highest_version_speaks_for_a_model(tmp_path: Path) -> None:
+    from constellation_pipelines.definitions import newest_cards
+
+    for version in ("9", "10", "2"):
+        renamed(tmp_path, "land-cover", version)
+    assert [card.reference for card in newest_cards(tmp_path)] == ["land-cover@10"]
 
 
 def test_loading_the_definitions_loads_nothing_heavy() -> None:

@@ -61,11 +61,11 @@ def test_tiles_are_named_by_their_place_or_counted() -> None:
 def test_a_tile_is_named_by_all_that_decides_its_result() -> None:
     window = Window(0, 512, 512, 256)
     names = {
-        tile_digest("scene", "model", window),
-        tile_digest("other", "model", window),
-        tile_digest("scene", "other", window),
-        tile_digest("scene", "model", Window(512, 0, 512, 256)),
-        tile_digest("scene", "model", Window(0, 512, 256, 512)),
+        tile_digest("scene", "model", window, "local"),
+        tile_digest("other", "model", window, "local"),
+        tile_digest("scene", "other", window, "local"),
+        tile_digest("scene", "model", Window(512, 0, 512, 256), "local"),
+        tile_digest("scene", "model", Window(0, 512, 256, 512), "local"),
     }
     assert len(names) == 5
-    assert tile_digest("scene", "model", window) in names
+    assert tile_digest("scene", "model", window, "local") in names

@@ -328,3 +328,49 @@ def test_scenes_are_marked_once_dagster_knows_them(planner: Planner, database: D
     planner.turn()
     with database.transaction() as connection:
         assert pending.new_scenes(connection) == []
+
+
+@dg.asset(key=["predictions", "new_model"], partitions_def=scenes)
+def newer(config: Options) -> None: ...
+
+
+def newer_definitions() -> dg.RepositoryDefinition:
+    job = dg.define_asset_job("predict_new_model", dg.AssetSelection.assets(newer))
+    return dg.Definitions(assets=[predictions, newer], jobs=[predict, job]).get_repository_def()
+
+
+def broken_definitions() -> dg.RepositoryDefinition:
+    raise ValueError("a definition that does not load")
+
+
+def test_a_model_that_came_after_the_start_is_launched(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    door = DagsterDoor(
+        instance,
+        defs.get_repository_def(),
+        definitions=__name__,
+        workspace=Path(instance.root_directory) / "workspace.yaml",
+        load=newer_definitions,
+    )
+    run_id = submit(database, model="new-model")
+    Planner(database, door).turn()
+    run = instance.get_run_by_id(str(run_id))
+    assert run is not None
+    assert run.job_name == "predict_new_model"
+
+
+def test_definitions_that_do_not_load_leave_the_old_ones_at_work(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    door = DagsterDoor(
+        instance,
+        defs.get_repository_def(),
+        definitions=__name__,
+        workspace=Path(instance.root_directory) / "workspace.yaml",
+        load=broken_definitions,
+    )
+    lost, known = submit(database, model="new-model"), submit(database)
+    Planner(database, door).turn()
+    assert states(database, lost)[1] == "FAILED"
+    assert instance.get_run_by_id(str(known)) is not None

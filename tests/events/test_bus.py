@@ -12,6 +12,7 @@ import pytest
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import bus as buses
+from constellation_pipelines.events import streams
 from constellation_pipelines.events.bus import Bus
 from tests.events.stream import stored
 
@@ -71,7 +72,7 @@ def test_after_a_refused_event_nothing_later_is_stored(nats_url: str) -> None:
         async with connected(nats_url) as bus:
             client = await nats.connect(nats_url)
             manager = client.jsm()
-            config = (await manager.stream_info(buses.STREAM)).config
+            config = (await manager.stream_info(streams.EVENTS_NAME)).config
             await manager.update_stream(config, max_msg_size=10_000)
             assert await bus.publish(events) == 4
             assert await stored_ids(nats_url, events) == [1, 2, 3, 4]

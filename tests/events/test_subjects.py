@@ -34,5 +34,5 @@ def test_an_account_stays_one_token_whatever_its_name(account: str) -> None:
 
 def test_samples_and_log_lines_are_no_events() -> None:
     assert not subjects.is_event(subjects.of_sample("GPU-1"))
-    assert not subjects.is_event(subjects.of_logs("local", RUN))
+    assert not subjects.is_event(subjects.of_logs("local", JOB, RUN))
     assert not subjects.is_event("constellation")

@@ -60,6 +60,7 @@ def test_a_ring_round_the_globe_encloses_its_own_pole(
         ([(170, 180), (-180, -170), (-100, -90)], (170, 0, -90, 1)),
         ([(-180, 180)], (-180, 0, 180, 1)),
         ([(-180, -170), (0, 10)], (-180, 0, 10, 1)),
+        ([(-180, 20 - dateline.GAP_DEG), (20, 180)], (-180, 0, 180, 1)),
     ],
 )
 def test_bounds_run_across_180_where_that_is_shorter(
@@ -74,3 +75,23 @@ def test_slices_add_up_to_what_they_were_cut_from() -> None:
     slices = dateline.slices(whole)
     assert all(part.bounds[2] - part.bounds[0] <= 90 for part in slices)
     assert sum(part.area for part in slices) == pytest.approx(whole.area)
+
+
+def test_what_is_wider_than_half_the_globe_is_cut_into_valid_parts() -> None:
+    parts = dateline.unmistakable([shapely.box(-180, -90, 180, 90)])
+    whole = MultiPolygon(parts)
+    assert whole.is_valid
+    assert len(parts) == 4
+    assert all(part.bounds[2] - part.bounds[0] < 100 for part in parts)
+    assert whole.area == pytest.approx(360 * 180, rel=1e-9)
+    for part in parts:
+        steps = np.abs(np.diff(shapely.get_coordinates(part), axis=0))
+        assert steps.max() <= 60
+
+
+@pytest.mark.parametrize(
+    "box", [(-180, -90, 180, -10), (-180, 10, 180, 90), (-90, -80, 90, 80), (5, 5, 6, 6)]
+)
+def test_caps_and_narrow_polygons_stay_whole(box: tuple[float, float, float, float]) -> None:
+    (part,) = dateline.unmistakable([shapely.box(*box)])
+    assert part.equals(shapely.box(*box))

@@ -1,5 +1,7 @@
 """Small rasters made for tests."""
 
+import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +66,76 @@ VRT = """<VRTDataset rasterXSize="64" rasterYSize="64"><SRS>EPSG:32633</SRS>
 <VRTRasterBand dataType="Byte" band="1"><SimpleSource>
 <SourceFilename relativeToVRT="0">{source}</SourceFilename><SourceBand>1</SourceBand>
 </SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+# ---- TIFF by hand ----
+
+Entry = tuple[int, int, int, bytes | int]  # tag, type, count, the values or where they are
+SHORT, LONG, DOUBLE = 3, 4, 12
+ASCII = 2
+
+
+def shorts(tag: int, *values: int) -> Entry:
+    return tag, SHORT, len(values), struct.pack(f"<{len(values)}H", *values)
+
+
+def longs(tag: int, *values: int) -> Entry:
+    return tag, LONG, len(values), struct.pack(f"<{len(values)}I", *values)
+
+
+def doubles(tag: int, *values: float) -> Entry:
+    return tag, DOUBLE, len(values), struct.pack(f"<{len(values)}d", *values)
+
+
+def text(tag: int, value: str) -> Entry:
+    content = value.encode() + b"\0"
+    return tag, ASCII, len(content), content
+
+
+PIXEL_SCALE, TIEPOINT, GEO_KEYS, GDAL_NODATA, GDAL_METADATA = 33550, 33922, 34735, 42113, 42112
+PLACE = (
+    doubles(PIXEL_SCALE, 10, 10, 0),
+    doubles(TIEPOINT, 0, 0, 0, 5e5, 5e6, 0),
+    shorts(GEO_KEYS, 1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633),
+)
+
+
+def header(
+    width_px: int = 64, height_px: int = 64, *, tile_px: int | None = None, bits: int = 8
+) -> dict[int, Entry]:
+    """Entries, by tag, of a file of one band in one strip, or in tiles that are not there."""
+    layout = (
+        (longs(273, 8), longs(278, height_px), longs(279, 64))
+        if tile_px is None
+        else (longs(322, tile_px), longs(323, tile_px), longs(324, 8), longs(325, 64))
+    )
+    entries = (
+        longs(256, width_px),
+        longs(257, height_px),
+        shorts(258, bits),
+        shorts(259, 1),
+        shorts(262, 1),
+        shorts(277, 1),
+        *layout,
+        *PLACE,
+    )
+    return {entry[0]: entry for entry in entries}
+
+
+def tiff(path: Path, entries: Iterable[Entry], *, next_at: int = 0) -> Path:
+    """A little-endian TIFF of these entries and nothing else; its next IFD is at `next_at`."""
+    ordered = sorted(entries)
+    end = 8 + 2 + 12 * len(ordered) + 4
+    table, values = b"", b""
+    for tag, kind, count, value in ordered:
+        if isinstance(value, int):
+            field = struct.pack("<I", value)
+        elif len(value) <= 4:
+            field = value.ljust(4, b"\0")
+        else:
+            field = struct.pack("<I", end + len(values))
+            values += value
+        table += struct.pack("<HHI", tag, kind, count) + field
+    start = struct.pack("<2sHIH", b"II", 42, 8, len(ordered))
+    path.write_bytes(start + table + struct.pack("<I", next_at) + values)
+    return path

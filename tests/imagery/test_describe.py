@@ -151,6 +151,15 @@ def test_a_scene_without_crs_is_refused(tmp_path: Path) -> None:
     assert "has no CRS" in refusal(rasters.write(tmp_path / "a.tif", crs=None))
 
 
+def test_a_scene_of_rational_polynomials_only_is_refused(tmp_path: Path) -> None:
+    from rasterio.rpc import RPC
+
+    terms = [1.0] + [0.0] * 19
+    rpcs = RPC(0, 1, 45, 1, terms, terms, 5, 5, 15, 1, terms, terms, 5, 5, 0, 0)
+    path = rasters.write(tmp_path / "a.tif", crs=None, transform=None, rpcs=rpcs)
+    assert "orthorectify" in refusal(path)
+
+
 def test_a_scene_without_geotransform_is_refused(tmp_path: Path) -> None:
     assert "no geotransform" in refusal(rasters.write(tmp_path / "a.tif", transform=None))
 

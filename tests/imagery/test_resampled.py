@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from constellation_pipelines.domain.resampling import resampled_grid
 from constellation_pipelines.domain.scene import Grid
+from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.raster import open_raster
 from constellation_pipelines.imagery.resampled import open_on_grid
 from tests.imagery import rasters
@@ -215,3 +217,37 @@ def test_a_mask_read_by_nearest_keeps_its_values_and_type(tmp_path: Path) -> Non
     assert np.array_equal(found, pixels[:, 1::3, 1::3])
     finer = read(tmp_path / "a.tif", grid_of(NORTH_UP, 0.5), "nearest")
     assert np.array_equal(finer, pixels.repeat(2, axis=1).repeat(2, axis=2))
+
+
+@pytest.mark.parametrize("name", ["s2_tci_libya_32634.tif", "s2_b01_missouri_32615.jp2"])
+def test_a_file_that_is_cut_off_loses_windows_and_never_lies(
+    sample_data: Path, tmp_path: Path, name: str
+) -> None:
+    content = (sample_data / "scenes" / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(content)
+    whole = windows_of(path)
+    path.write_bytes(content[: len(content) * 4 // 5])
+    cut = windows_of(path)
+    assert all(pixels == whole[place] for place, pixels in cut.items())
+    assert 0 < len(cut) < len(whole)
+
+
+def windows_of(path: Path) -> dict[tuple[int, int], bytes]:
+    """The windows of the scene at half its pixel size that can be read."""
+    from rasterio.enums import Resampling
+    from rasterio.errors import RasterioError
+    from rasterio.windows import Window
+
+    scene = describe_scene(path)
+    grid = resampled_grid(scene, scene.gsd_m / 2)
+    found = {}
+    with open_raster(path) as dataset, open_on_grid(dataset, grid, Resampling.bilinear) as warped:
+        for row in range(0, grid.height_px, 512):
+            for column in range(0, grid.width_px, 512):
+                size = min(512, grid.width_px - column), min(512, grid.height_px - row)
+                try:
+                    found[row, column] = warped.read(window=Window(column, row, *size)).tobytes()
+                except RasterioError:
+                    continue
+    return found

@@ -45,8 +45,8 @@ def pixels(height_px: int, width_px: int, dtype: type) -> NDArray[Any]:
 
 SIZES = [
     (1, 1),
-    (1, 2000),
-    (2000, 1),
+    (8, 2000),
+    (2000, 8),
     (512, 512),
     (513, 512),
     (512, 513),

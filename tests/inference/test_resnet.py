@@ -63,7 +63,8 @@ def lively(network: torch.nn.Module) -> torch.nn.Module:
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean = torch.randn(part.num_features) * 0.1
             part.running_var = torch.rand(part.num_features) + 0.5
-            with torch.no_grad():
-                part.weight.uniform_(0.5, 1.5)
-                part.bias.normal_(0, 0.1)
+            if part.affine:
+                with torch.no_grad():
+                    part.weight.uniform_(0.5, 1.5)
+                    part.bias.normal_(0, 0.1)
     return network.eval()

@@ -26,7 +26,7 @@ def timm() -> None:
 )
 def test_folding_changes_no_score_of_theirs(name: str) -> None:
     torch.manual_seed(3)
-    network = lively(build(f"timm:{name}", {"bands": 4, "classes": 6}))
+    network = lively(build(name, {"bands": 4, "classes": 6}))
     folded = fold_batch_norms(network)
     assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in folded.modules())
     chips = torch.randn(2, 4, 64, 64)

@@ -1,6 +1,7 @@
 """Training."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,17 +9,30 @@ import torch
 
 from constellation_pipelines.inference.eurosat import LabelledChips
 from constellation_pipelines.inference.train import (
+    Average,
     EpochReport,
+    Normaliser,
+    Phase,
     Trained,
+    Trainer,
     TrainingPlan,
-    augment,
     confusion_matrix,
+    decayed,
     statistics,
     train,
-    turn,
 )
 
-PLAN = TrainingPlan(epochs=3, seed=1, batch_size=32, width=4, threads=1)
+PLAN = TrainingPlan(
+    epochs=4,
+    seed=1,
+    batch_size=16,
+    warm_up_epochs=0.5,
+    average_decay=0.9,
+    phases=(Phase(0.5, 48, mixed=True), Phase(0.5, 64, mixed=False)),
+    width=4,
+    validate_every=2,
+    threads=1,
+)
 
 
 def stripes(count: int, seed: int) -> LabelledChips:
@@ -32,10 +46,19 @@ def stripes(count: int, seed: int) -> LabelledChips:
     return LabelledChips((chips + spread).astype(np.uint8), labels.astype(np.int64))
 
 
-def run(plan: TrainingPlan) -> tuple[Trained, list[EpochReport]]:
+def run(
+    plan: TrainingPlan, checkpoint: Path | None = None, *, stop_after: int = 0
+) -> tuple[Trained, list[EpochReport]]:
     reports: list[EpochReport] = []
+
+    def note(report: EpochReport) -> None:
+        reports.append(report)
+        if report.epoch == stop_after:
+            raise KeyboardInterrupt
+
     training, validation = stripes(192, 1), stripes(60, 2)
-    return train(training, validation, plan, classes=3, progress=reports.append), reports
+    trained = train(training, validation, plan, classes=3, progress=note, checkpoint=checkpoint)
+    return trained, reports
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +74,9 @@ def test_it_learns(outcome: tuple[Trained, list[EpochReport]]) -> None:
 
 def test_it_reports_each_epoch(outcome: tuple[Trained, list[EpochReport]]) -> None:
     trained, reports = outcome
-    assert [(report.epoch, report.epochs) for report in reports] == [(1, 3), (2, 3), (3, 3)]
+    assert [(report.epoch, report.epochs) for report in reports] == [(n, 4) for n in range(1, 5)]
     assert trained.epochs == tuple(reports)
+    assert [report.accuracy is not None for report in reports] == [False, True, False, True]
 
 
 def test_its_figures_agree(outcome: tuple[Trained, list[EpochReport]]) -> None:
@@ -84,18 +108,62 @@ def test_statistics_are_those_of_the_values_scaled_to_one() -> None:
     assert std == pytest.approx((chips / 255).std((0, 2, 3)), abs=1e-4)
 
 
-def test_augmentation_keeps_values_in_range_and_chips_apart() -> None:
-    torch.manual_seed(0)
-    chips = torch.rand(16, 3, 8, 8)
-    varied = augment(chips)
-    assert varied.shape == chips.shape
-    assert 0 <= float(varied.min()) <= float(varied.max()) <= 1
-    assert not torch.equal(varied, augment(chips))
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
+    outcome: tuple[Trained, list[EpochReport]], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoints" / "of.checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        run(PLAN, checkpoint, stop_after=3)
+    resumed, reports = run(PLAN, checkpoint)
+    assert [report.epoch for report in reports] == [4]
+    assert [report.epoch for report in resumed.epochs] == [1, 2, 3, 4]
+    whole = outcome[0].network.state_dict()
+    for name, value in resumed.network.state_dict().items():
+        assert torch.equal(value, whole[name]), name
+    assert resumed.elapsed_s >= resumed.epochs[2].elapsed_s  # the time before the stop counts
 
 
-def test_the_eight_symmetries_are_all_different_and_keep_every_pixel() -> None:
-    chip = torch.arange(9.0).view(1, 1, 3, 3)
-    turned = [turn(chip, symmetry) for symmetry in range(8)]
-    assert torch.equal(turned[0], chip)
-    assert len({tuple(found.flatten().tolist()) for found in turned}) == 8
-    assert all(found.sum() == chip.sum() for found in turned)
+def test_phases_follow_one_another_and_the_last_holds_to_the_end() -> None:
+    plan = replace(
+        PLAN, epochs=10, phases=(Phase(0.35, 40, mixed=True), Phase(0.6, 64, mixed=False))
+    )
+    sizes = [plan.phase(epoch).px for epoch in range(1, 11)]
+    assert sizes == [40] * 3 + [64] * 7 or sizes == [40] * 4 + [64] * 6
+    assert TrainingPlan(epochs=1).phase(1).px <= 64
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing() -> None:
+    network = torch.nn.Linear(2, 2)
+    plan = replace(PLAN, epochs=20, warm_up_epochs=2.0, cool_down_share=0.25, peak_rate=0.4)
+    cpu = torch.device("cpu")
+    trainer = Trainer(network, plan, cpu, Normaliser((0.5,), (0.5,), cpu), 64, 2)
+
+    def rate(epochs: float) -> float:
+        trainer.set_rate(epochs)
+        return float(trainer.optimiser.param_groups[0]["lr"])
+
+    assert 0 < rate(0) < rate(1) < rate(2) == 0.4
+    assert rate(14.9) == 0.4
+    assert 0.4 > rate(16) > rate(19) > 0
+    assert rate(20) == 0
+
+
+def test_only_weights_decay() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    decaying, others = decayed(network, 0.1)
+    assert [tuple(value.shape) for value in decaying["params"]] == [(4, 3, 3, 3)]
+    assert {tuple(value.shape) for value in others["params"]} == {(4,)}
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+
+
+def test_the_average_follows_weights_and_the_statistics_of_batch_norms() -> None:
+    network = torch.nn.BatchNorm2d(2)
+    average = Average(network, decay=0.5)
+    with torch.no_grad():
+        network.weight.fill_(3.0)
+        network.running_mean.fill_(8.0)  # type: ignore[union-attr]
+    average.follow()
+    found = average.network.state_dict()
+    pace = 1 - 1 / 11  # the first step is a long one
+    assert found["weight"].tolist() == pytest.approx([1 + 2 * pace] * 2)
+    assert found["running_mean"].tolist() == pytest.approx([8 * pace] * 2)

@@ -3,6 +3,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,12 @@ class Bench:
         deadline = time.monotonic() + PATIENCE_S
         self.supervisor.start(lambda: time.monotonic() > deadline)
 
-    def tick_until(self, is_done: Callable[[], bool]) -> bool:
+    def tick_until(self, is_done: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
         def done() -> bool:
             self.supervisor.tick()
             return is_done()
 
-        return wait_until(done, PATIENCE_S)
+        return wait_until(done, within_s)
 
     def status(self, name: str) -> ServiceStatus:
         return next(status for status in self.supervisor.statuses if status.name == name)
@@ -164,3 +165,43 @@ def test_a_stubborn_service_is_killed_with_its_children(
 def test_needs_that_come_later_are_refused() -> None:
     with pytest.raises(InvalidInput, match="reader"):
         check_needs([web_server("reader", needs=("store",)), web_server("store")])
+
+
+def test_a_service_is_started_again_once_what_it_loaded_has_changed(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    loaded = tmp_path / "loaded"
+    loaded.write_text("one")
+    web = replace(web_server("web"), stamp=loaded.read_text)
+    stack = bench(web, web_server("reader", needs=("web",)))
+    stack.start()
+    first, reader = stack.process("web"), stack.process("reader")
+    loaded.write_text("two")
+    assert stack.tick_until(lambda: stack.status("web").process not in (first, None))
+    assert stack.tick_until(lambda: stack.supervisor.all_up)
+    assert stack.status("web").restarts == 0, "nothing went wrong"
+    assert stack.process("reader") == reader
+    second = stack.process("web")
+    assert not stack.tick_until(lambda: False, within_s=3)
+    assert stack.process("web") == second, "once is enough"
+
+
+def test_a_service_that_will_not_be_renewed_is_killed(
+    bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    loaded = tmp_path / "loaded"
+    loaded.write_text("one")
+    text = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf',"
+    text += " flush=True); time.sleep(600)"
+    deaf = script(
+        "deaf",
+        text,
+        ready=lambda _: "deaf" in (tmp_path / "deaf.log").read_text(),
+        stamp=loaded.read_text,
+        stop_grace_s=0.2,
+    )
+    stack = bench(deaf)
+    stack.start()
+    first = stack.process("deaf")
+    loaded.write_text("two")
+    assert stack.tick_until(lambda: stack.status("deaf").process not in (first, None))

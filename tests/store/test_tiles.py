@@ -79,7 +79,7 @@ def row(
         error=error,
     )
     mercator = shapely.transform(footprint, lambda xy: xy * 111_319.49)
-    digest = tile_digest("scene", "model", window)
+    digest = tile_digest("scene", "model", window, "local")
     return tiles.TileRow(digest, result, footprint, mercator, 3077.0, gsd_mismatch=False)
 
 

@@ -1,10 +1,13 @@
 """What an operator reads in Dagster's UI about where a run is."""
 
+import os
+
 import dagster as dg
 import pytest
+from dagster._serdes import serialize_value
 
 from constellation_pipelines.worker.orders import RunOrder
-from constellation_pipelines.worker.run_process import tell_operator
+from constellation_pipelines.worker.run_process import execute, tell_operator
 from tests.launcher.conftest import instance as instance
 from tests.launcher.test_launcher import make, submit
 
@@ -43,3 +46,16 @@ def test_a_run_that_goes_on_says_why(instance: dg.DagsterInstance, run: dg.Dagst
     last = messages(instance, run)[-1]
     assert "Going on: attempt 2 on host rack-7" in last
     assert last.endswith("The run's process was ended by SIGKILL.")
+
+
+def test_a_run_of_a_job_that_is_not_loaded_yet_is_given_back(
+    instance: dg.DagsterInstance, run: dg.DagsterRun
+) -> None:
+    before = messages(instance, run)
+    reference = serialize_value(instance.get_ref())
+    given = RunOrder(run.run_id, reference, 1, 1, {})
+    assert execute(given, warm=instance, loaded={"another_job"}) == os.EX_TEMPFAIL
+    assert messages(instance, run) == before
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert not found.is_finished

@@ -18,7 +18,7 @@ from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.zygote import Zygote
 
 run_process.prepare = lambda early: None
-run_process.execute = lambda order, early=None, warm=None: int(order.run_id)
+run_process.execute = lambda order, early=None, warm=None, loaded=None: int(order.run_id)
 
 Zygote(Channel(socket.socket(fileno=int(sys.argv[1]))), __name__, spares=1).serve()
 """

@@ -5,6 +5,7 @@ import Link from "next/link";
 import { usePathname } from "next/navigation";
 
 import { Logo } from "@/components/logo";
+import { Who } from "@/features/session/who";
 import { useAbout } from "@/lib/queries/about";
 
 import { ConnectionBadge } from "./connection-badge";
@@ -98,6 +99,7 @@ export function TopBar() {
           {dagster && <a href={dagster}>Dagster</a>}
           <a href="/docs">API</a>
         </Nav>
+        <Who />
         <ConnectionBadge />
       </Inner>
     </Bar>

@@ -10,6 +10,8 @@ import type { Gpu } from "@/lib/api/types";
 import { formatMemory, formatPlural } from "@/lib/format";
 import { useNow } from "@/lib/use-now";
 
+import { Usage } from "./usage";
+
 const NOW_MS = 1_000;
 
 const Item = styled.li`
@@ -49,6 +51,7 @@ export function DeviceItem({ device }: { device: Gpu }) {
       <Small as="div">
         {device.held_by ? <HeldBy holder={device.held_by} others={device.runs - 1} nowMs={nowMs} /> : <Idle device={device} nowMs={nowMs} />}
       </Small>
+      <Usage device={device} />
     </Item>
   );
 }
@@ -69,6 +72,7 @@ function HeldBy({ holder, others, nowMs }: HeldByProps) {
 
 function Idle({ device, nowMs }: { device: Gpu; nowMs: number }) {
   if (device.health === "quarantined") return <>set aside until it passes a probe: {device.health_reason}</>;
+  if (device.runs > 0) return <>held by {formatPlural(device.runs, "run")} of other accounts</>;
   if (device.online) return <>held by nobody</>;
   return (
     <>
@@ -82,5 +86,5 @@ function conditionOf(device: Gpu): [label: string, tone: Tone] {
   if (!device.online) return ["offline", "bad"];
   if (device.health === "quarantined") return ["quarantined", "bad"];
   if (!device.engine_ready) return ["engine starting", "idle"];
-  return device.held_by ? ["in use", "accent"] : ["engine ready", "good"];
+  return device.runs > 0 ? ["in use", "accent"] : ["engine ready", "good"];
 }

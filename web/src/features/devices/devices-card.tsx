@@ -36,6 +36,6 @@ export function DevicesCard() {
 
 function summary(devices: Gpu[]): string {
   const ready = devices.filter((device) => device.engine_ready).length;
-  const held = devices.filter((device) => device.held_by !== null).length;
+  const held = devices.filter((device) => device.runs > 0).length;
   return `${ready} of ${devices.length} ready, ${held} in use`;
 }

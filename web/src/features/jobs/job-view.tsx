@@ -15,6 +15,7 @@ import { useJob } from "@/lib/queries/jobs";
 import { ClassCard } from "./class-card";
 import { JobFacts } from "./job-facts";
 import { JobHeader } from "./job-header";
+import { LogCard } from "./log-card";
 import { newestRuns } from "./newest-runs";
 import { RunsCard } from "./runs-card";
 import { TilesCard } from "./tiles-card";
@@ -71,6 +72,7 @@ function Found({ job }: { job: JobDetail }) {
         <Stack gap={20}>
           <TilesCard job={job} />
           <RunsCard job={job} />
+          <LogCard jobId={job.id} />
         </Stack>
         <Stack gap={20}>
           {findsClasses(job) && <ClassCard job={job} />}

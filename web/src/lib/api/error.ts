@@ -18,6 +18,11 @@ export class ApiError extends Error {
     return new ApiError(status, detail, Array.isArray(problem.errors) ? problem.errors.filter(isFault) : []);
   }
 
+  /** Whether nobody knows who asks: one has to sign in. */
+  get isUnauthenticated(): boolean {
+    return this.status === 401;
+  }
+
   /** Whether asking again may help: the request itself was not refused. */
   get isPassing(): boolean {
     return this.status === 0 || this.status >= 500;

@@ -3,6 +3,8 @@
 import { type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, use, useEffect, useState } from "react";
 
+import { keys } from "@/lib/queries/keys";
+
 import { Gatherer } from "./gatherer";
 import { staleAfter } from "./hints";
 import { LiveStream, type LiveState } from "./stream";
@@ -31,6 +33,7 @@ function follow(queries: QueryClient, onState: (state: LiveState) => void): () =
     onState,
     onOpen: () => void queries.invalidateQueries(),
     onEvent: (event) => gatherer.add(staleAfter(event)),
+    onSignedOut: () => void queries.invalidateQueries({ queryKey: keys.session }),
   });
   return () => {
     stream.close();

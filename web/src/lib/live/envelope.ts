@@ -8,12 +8,16 @@ export type LiveEvent = {
   payload: Record<string, unknown>;
 };
 
-/** The event in a frame, or null for anything else. */
-export function parseEvent(text: string): LiveEvent | null {
+/** The events in a frame, without what is none. */
+export function parseFrame(text: string): LiveEvent[] {
   try {
-    const found = JSON.parse(text) as Partial<LiveEvent> | null;
-    return typeof found?.type === "string" ? (found as LiveEvent) : null;
+    const found: unknown = JSON.parse(text);
+    return Array.isArray(found) ? found.filter(isEvent) : [];
   } catch {
-    return null;
+    return [];
   }
+}
+
+function isEvent(found: unknown): found is LiveEvent {
+  return typeof (found as Partial<LiveEvent> | null)?.type === "string";
 }

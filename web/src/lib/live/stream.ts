@@ -1,16 +1,18 @@
 import { backoffMs } from "./backoff";
-import { type LiveEvent, parseEvent } from "./envelope";
+import { type LiveEvent, parseFrame } from "./envelope";
 
 export type LiveState = "connecting" | "live" | "reconnecting";
 
 const PATH = "/api/v1/stream";
 const SILENCE_MS = 40_000; // the server sends a heartbeat after 15 quiet seconds
 const REFUSED = 1008;
+const SIGNED_OUT = 4401;
 
 type Handlers = {
   onState: (state: LiveState) => void;
   onOpen: () => void;
   onEvent: (event: LiveEvent) => void;
+  onSignedOut: () => void;
 };
 
 /** A WebSocket that comes back: connecting -> live -> reconnecting -> live ... until closed. */
@@ -48,6 +50,7 @@ export class LiveStream {
     socket.onclose = (event) => {
       // An id that the server does not accept would be refused for ever.
       if (event.code === REFUSED) this.lastId = null;
+      if (event.code === SIGNED_OUT) this.handlers.onSignedOut();
       this.lose();
     };
   }
@@ -61,10 +64,11 @@ export class LiveStream {
 
   private receive(text: string): void {
     this.hear();
-    const event = parseEvent(text);
-    if (event === null || event.id === null) return;
-    this.lastId = Math.max(this.lastId ?? 0, event.id);
-    this.handlers.onEvent(event);
+    for (const event of parseFrame(text)) {
+      if (event.id === null) continue;
+      this.lastId = Math.max(this.lastId ?? 0, event.id);
+      this.handlers.onEvent(event);
+    }
   }
 
   /** A connection that is silent for too long is dead, whatever the browser believes. */

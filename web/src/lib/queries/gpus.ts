@@ -4,7 +4,7 @@ import { bodyOf, client } from "@/lib/api/client";
 
 import { keys } from "./keys";
 
-const POLL_MS = 10_000; // whether a worker lives is told by no event
+const POLL_MS = 5_000; // whether a worker lives, and what a device does, is told by no event here
 
 /** Every device that was ever seen. */
 export function useGpus() {

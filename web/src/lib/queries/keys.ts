@@ -6,4 +6,5 @@ export const keys = {
   scenes: ["scenes"] as const,
   models: ["models"] as const,
   about: ["about"] as const,
+  session: ["session"] as const,
 };

@@ -4,26 +4,27 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import UUID
 
-from api.memory import Listener, Message, Recent, Watermarks
+from api.live.interest import Interest, Message, Wishes, topic_of
+from api.live.memory import Recent, Watermarks
+from api.live.rooms import Listener, Rooms, frames_of
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import envelope, subjects
 from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.tenancy import EVERYONE, Tenancy
 
 HELD_MAX = 100_000  # messages kept while Postgres is asked for what was missed
 REPLAY_PAGE = 500
+AT_ONCE = 1 << 20  # characters that a reader need not have room for
 POLL_S = 1.0  # how often Postgres is asked while NATS is away
 MARGIN_S = 30.0  # how long before a lost connection messages may have gone missing
 
 log = logging.getLogger(__name__)
-
-Send = Callable[[str], Awaitable[None]]
 
 
 class Hub:
@@ -35,14 +36,14 @@ class Hub:
     """
 
     def __init__(self, database: Database, bus: Bus | None) -> None:
-        self._database = database
+        self._database = database.bound(EVERYONE)
         self._bus = bus
-        self._listeners: set[Listener] = set()
+        self._rooms = Rooms()
         self._seen = Watermarks()
         self._recent = Recent()
         self._behind = True
         self._behind_since_s = time.monotonic()
-        self._held: deque[Message] = deque()
+        self._held: deque[tuple[Event, Message]] = deque()
         self._losses = 0
         self._subscribed = False
         self._newest = 0
@@ -71,40 +72,66 @@ class Hub:
         if self._bus is not None:
             await self._bus.close()
 
-    def add(self, listener: Listener) -> None:
-        """Offer this listener every event from now on."""
-        self._listeners.add(listener)
+    def join(self, listener: Listener, interest: Interest) -> None:
+        """Offer this listener what it is interested in too, from now on."""
+        self._rooms.enter(listener, listener.wishes.also(interest))
+
+    def unjoin(self, listener: Listener, interest: Interest) -> None:
+        """Offer it these topics no more."""
+        self._rooms.enter(listener, listener.wishes.without(interest))
 
     def remove(self, listener: Listener) -> None:
-        """Offer it no more."""
-        self._listeners.discard(listener)
+        """Offer it nothing any more."""
+        self._rooms.leave(listener)
 
-    async def replay(self, listener: Listener, after: int, send: Send) -> None:
-        """Send what came after event `after`, then add the listener without a gap or a double.
+    def offer(self, message: Message) -> None:
+        """Pass on something that is no event."""
+        self._rooms.offer(message)
+
+    async def replay(self, listener: Listener, interest: Interest, after: int) -> None:
+        """Send the events that came after event `after`, then join without a gap or a double.
 
         Raises ServiceUnavailable when Postgres is needed and does not answer.
         """
+        wishes = Wishes(frozenset((interest,)), listener.wishes.account)
+        replayed: set[int | None] = set()
         position = self._recent.position_after(after)
-        while position is None or (recent := self._recent.since(position)) is None:
-            position = self._recent.end
-            after = await self._replay_stored(listener, after, send)
-        self.add(listener)  # in the same step as `since`: no message falls in between
-        for message in listener.unsent(recent):
-            await send(message.text)
-
-    async def _replay_stored(self, listener: Listener, after: int, send: Send) -> int:
-        """Send what Postgres has after event `after`; return the last id."""
         while True:
-            page = await asyncio.to_thread(self._page, listener.job_id, after)
-            for message in listener.unsent([message_of(event) for event in page]):
-                await send(message.text)
+            recent = None if position is None else self._recent.since(position)
+            position = self._recent.end
+            if recent is None:
+                after = await self._replay_stored(listener, wishes, after, replayed)
+                continue
+            wanted = [one for one in recent if wishes.wants(one) and one.id not in replayed]
+            replayed |= {one.id for one in wanted}
+            listener.replayed -= {one.id for one in recent if one.id is not None}
+            if sum(len(one.text) for one in wanted) <= AT_ONCE:
+                break
+            await listener.send(wanted)
+        # From here on without waiting, so that no message falls in between.
+        for frame in frames_of(one.text for one in wanted):
+            listener.put(frame)
+        self.join(listener, interest)
+
+    async def _replay_stored(
+        self, listener: Listener, wishes: Wishes, after: int, replayed: set[int | None]
+    ) -> int:
+        """Send what Postgres has after event `after`; return the last id."""
+        (interest,) = wishes.interests
+        while True:
+            page = await asyncio.to_thread(self._page, listener.tenancy, interest.job_id, after)
+            found = [message_of(event) for event in page if event.id not in replayed]
+            wanted = [message for message in found if wishes.wants(message)]
+            replayed |= {message.id for message in wanted}
+            listener.replayed |= {event.id for event in page if not self._seen.has_seen(event)}
+            await listener.send(wanted)
             newer = [event.id for event in page if event.id > after]
             after = max(newer, default=after)
             if len(newer) < REPLAY_PAGE:
                 return after
 
-    def _page(self, job_id: UUID | None, after: int) -> list[Event]:
-        with self._database.transaction() as connection:
+    def _page(self, tenancy: Tenancy, job_id: UUID | None, after: int) -> list[Event]:
+        with self._database.bound(tenancy).transaction() as connection:
             if job_id is None:
                 return events.after(connection, after, REPLAY_PAGE)
             return events.of_job_after(connection, job_id, after, REPLAY_PAGE)
@@ -127,27 +154,26 @@ class Hub:
         if not subjects.is_event(subject):
             return
         try:
-            event = envelope.decode(data)
+            event = envelope.decode(data, account=subjects.account_of(subject))
         except InvalidInput:
             log.warning("ignored a message on %r that is no event", subject)
             return
-        message = Message(event, data.decode())
+        message = message_of(event, data.decode())
         if self._behind:
-            self._hold(message)
+            self._hold(event, message)
         else:
-            self._pass_on(message)
+            self._pass_on(event, message)
 
-    def _hold(self, message: Message) -> None:
-        self._held.append(message)
+    def _hold(self, event: Event, message: Message) -> None:
+        self._held.append((event, message))
         if len(self._held) > HELD_MAX:
             self._fall_behind()
 
-    def _pass_on(self, message: Message) -> None:
-        self._newest = max(self._newest, message.event.id)
-        if self._seen.is_new(message.event):
+    def _pass_on(self, event: Event, message: Message) -> None:
+        self._newest = max(self._newest, event.id)
+        if self._seen.is_new(event):
             self._recent.add(message)
-            for listener in self._listeners:
-                listener.offer(message)
+            self._rooms.offer(message)
 
     # ---- gaps ----
 
@@ -178,11 +204,11 @@ class Hub:
         self._held.clear()
         missed = await asyncio.to_thread(self._missed)
         for event in missed:
-            self._pass_on(message_of(event))
+            self._pass_on(event, message_of(event))
         if not live or losses != self._losses:
             return
         while self._held:
-            self._pass_on(self._held.popleft())
+            self._pass_on(*self._held.popleft())
         self._behind = False
 
     async def _hears(self) -> bool:
@@ -204,6 +230,7 @@ class Hub:
             return events.missed(connection, floor, within_s)
 
 
-def message_of(event: Event) -> Message:
-    """The event with its envelope."""
-    return Message(event, envelope.encode(event))
+def message_of(event: Event, text: str | None = None) -> Message:
+    """The event with its envelope, which need not be encoded again where it came in one."""
+    topic = topic_of(event.type)
+    return Message(topic, event.id, event.job_id, event.account, text or envelope.encode(event))

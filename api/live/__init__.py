@@ -1,0 +1,1 @@
+"""What is live: events, log lines and samples, from NATS to every reader."""
