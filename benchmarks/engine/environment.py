@@ -50,4 +50,6 @@ def run_peer(peer: str, workload: Workload, folder: Path, chips: int | None) -> 
     if done.returncode:
         raise RuntimeError(f"{peer} failed: {done.stderr.strip().splitlines()[-1:]}")
     told = json.loads(done.stdout.strip().splitlines()[-1])
+    if not told["chips"]:
+        raise RuntimeError(f"{peer} found no chips in {workload.scene.name}")
     return PeerRun(Timed(told["chips"], told["cpu_s"], told["wall_s"]), told["what"])

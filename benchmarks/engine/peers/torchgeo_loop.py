@@ -102,7 +102,8 @@ def main() -> None:
 
 def area(job: Job) -> tuple[float, float, float, float]:
     """West, south, east, north of the rows to do."""
-    bottom_px = min(job.rows * job.stride_px, job.height_px)
+    # Less than a whole chip, and the sampler has none.
+    bottom_px = min((job.rows - 1) * job.stride_px + job.chip_px, job.height_px)
     west, north = job.transform @ (0, 0)
     east, south = job.transform @ (job.width_px, bottom_px)
     return (
