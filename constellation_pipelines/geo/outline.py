@@ -121,7 +121,7 @@ def _refined(
             bent |= _off_m(left, middle, right) > tolerance_m
         middle = middle.take(bent)
         total += middle.ring.size
-        if not middle.ring.size or total > MOST_POINTS * count + 4 * size:
+        if not middle.ring.size or total > MOST_POINTS * (count + 10):
             break
         found.append(middle)
         left, right = (

@@ -268,8 +268,7 @@ NATIONAL = (
 
 
 @pytest.mark.parametrize("code", NATIONAL)
-@pytest.mark.parametrize("turned", [False, True])
-def test_national_grids_put_their_pixels_where_they_are(code: int, turned: bool) -> None:
+def test_national_grids_put_their_pixels_where_they_are(code: int) -> None:
     crs = CRS.from_epsg(code)
     area = crs.area_of_use
     assert area is not None
@@ -277,7 +276,7 @@ def test_national_grids_put_their_pixels_where_they_are(code: int, turned: bool)
     middle = ((area.west + east) / 2 + 180) % 360 - 180, (area.south + area.north) / 2
     x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(*middle)
     step = 1e-3 if crs.is_geographic else 100 / crs.axis_info[0].unit_conversion_factor
-    a, b = (0.8 * step, 0.6 * step) if turned else (step, 0.0)
+    a, b = (0.8 * step, 0.6 * step) if code % 2 else (step, 0.0)
     side_px = 700
     c, f = x - (a + b) * side_px / 2, y - (b - a) * side_px / 2
     grid = grids.grid(f"EPSG:{code}", (a, b, c, b, -a, f), side_px)

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import shapely
 from constellation_pipelines.domain.errors import InvalidInput, SceneRefused
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.geo import dateline
-from constellation_pipelines.imagery.describe import check_key, describe_scene
+from constellation_pipelines.imagery.describe import check_key, describe_scene, scene_digest
 from tests.imagery import rasters
 
 SCENES = [
@@ -86,6 +88,21 @@ def test_the_digest_is_that_of_the_file_and_of_how_it_is_read(path: Path, tmp_pa
     with copy.open("ab") as file:
         file.write(b"\0")
     assert describe_scene(copy).digest != scene.digest
+
+
+def test_a_wavelength_is_part_of_the_digest_once_it_is_known(tmp_path: Path) -> None:
+    path = rasters.write(tmp_path / "a.tif", count=1)
+    plain = describe_scene(path)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    band = {
+        "index": 1, "name": "band 1", "common_name": None, "dtype": "uint8", "scale": None,
+        "offset": None,
+    }  # fmt: skip
+    # As it was before wavelengths were read: scenes keep their results.
+    parts = json.dumps([content, [band], None])
+    assert plain.digest == hashlib.sha256(parts.encode()).hexdigest()
+    (known,) = (replace(band, wavelength_um=0.66) for band in plain.bands)
+    assert scene_digest(content, [known], None) != plain.digest
 
 
 def test_the_item_is_valid_stac_and_free_of_paths(path: Path) -> None:
