@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["training", "eurosat_landcover"])
 MODEL = "eurosat-landcover"
-EPOCHS = 72
+EPOCHS = 64
 SEED = 17
 
 

@@ -36,10 +36,10 @@ class Phase:
 # Small chips first: at 40 pixels a step costs half of one at 64. The last epochs see chips as they
 # will come, unmixed and then whole.
 PHASES = (
-    Phase(20 / 72, 40, mixed=True),
-    Phase(38 / 72, 48, mixed=True),
-    Phase(6 / 72, 48, mixed=False),
-    Phase(8 / 72, 64, mixed=False),
+    Phase(20 / 64, 40, mixed=True),
+    Phase(32 / 64, 48, mixed=True),
+    Phase(5 / 64, 48, mixed=False),
+    Phase(7 / 64, 64, mixed=False),
 )
 
 
@@ -47,12 +47,12 @@ PHASES = (
 class TrainingPlan:
     """What decides the outcome, beside the chips. `threads` is the count of processor threads."""
 
-    epochs: int = 72
+    epochs: int = 64
     seed: int = 17
     batch_size: int = 128
     peak_rate: float = 0.1
     warm_up_epochs: float = 2.0
-    cool_down_share: float = 0.35
+    cool_down_share: float = 0.32
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.05
