@@ -3,6 +3,7 @@
 BIN := .venv/bin
 ARGS ?=
 ONLY ?=
+WORKERS ?= 2
 PATHS := constellation_pipelines api assets resources migrations tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -17,9 +18,9 @@ setup .venv: ## Make the virtual environment and install what is missing
 demo: setup ## Start everything and run a model over real scenes (ARGS=--exit: end when done)
 	@$(BIN)/python -m constellation_pipelines.cli demo $(ARGS)
 
-test: setup ## Run the tests (ARGS= is handed to pytest)
+test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=0: in one process)
 	@scripts/setup-web --browser
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 dev: setup ## Start everything in the foreground; Ctrl-C stops it
 	@$(BIN)/python -m constellation_pipelines.cli up $(ARGS)

@@ -63,6 +63,18 @@ def scratch_database(server: PostgresServer, template: str = "template1") -> Ite
             connection.execute(f"drop database {name} with (force)")
 
 
+# Tests that start whole stacks, which look for free ports and measure waits: one after the other.
+STACKS = ("demo", "e2e", "stack", "web")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file share its fixtures, so they stay in one process; whole stacks in one as well."""
+    for item in items:
+        room, *_ = item.path.relative_to(CHECKOUT / "tests").parts
+        group = "stacks" if room in STACKS else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def environment() -> Iterator[None]:
     """Settings of the person's own stack must not reach the tests."""
