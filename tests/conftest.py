@@ -68,7 +68,7 @@ STACKS = ("demo", "e2e", "stack", "web")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share its fixtures, so they stay in one process; whole stacks in one as well."""
+    """Tests of a file share its fixtures, and so one process; whole stacks do as well."""
     for item in items:
         room, *_ = item.path.relative_to(CHECKOUT / "tests").parts
         group = "stacks" if room in STACKS else str(item.path)
