@@ -59,7 +59,7 @@ def compare_chips(workload: Workload, classes: NDArray[np.uint8]) -> tuple[int, 
     for row in range(0, rows, step):
         pixels = padded(workload, row * side, side, side * columns)
         chips = pixels.reshape(len(pixels), side, columns, side).transpose(2, 0, 1, 3)
-        expected = values(workload)[probabilities(workload, chips).argmax(1)]
+        expected = values(workload)[answers(workload, chips).argmax(1)]
         strip = classes[row * side : (row + 1) * side]
         for column, value in enumerate(expected):
             same += bool((strip[:, column * side : (column + 1) * side] == value).all())
@@ -80,7 +80,7 @@ def compare_dense(workload: Workload, classes: NDArray[np.uint8]) -> tuple[int, 
         for column in range(count):
             window = np.s_[:, row * stride :, column * stride :]
             chip = pixels[window][:, : card.chip_px, : card.chip_px]
-            found = probabilities(workload, chip[None])[0]
+            found = answers(workload, chip[None])[0]
             weighted = found * weights[:, None] * weights[None, :]
             total[window][:, : card.chip_px, : card.chip_px] += weighted
     # The last row and column of chips have no neighbour to blend with; and the first see beyond
@@ -126,8 +126,8 @@ def padded(
     return np.pad(pixels, edges, mode="symmetric")
 
 
-def probabilities(workload: Workload, chips: NDArray[Any]) -> NDArray[np.float32]:
-    """Stored chips (n, bands, px, px) -> probabilities (n, classes, ...), in float32."""
+def answers(workload: Workload, chips: NDArray[Any]) -> NDArray[np.float32]:
+    """Stored chips (n, bands, px, px) -> logits (n, classes, ...), in float32."""
     import torch
 
     network = reference(workload)
@@ -140,7 +140,7 @@ def probabilities(workload: Workload, chips: NDArray[Any]) -> NDArray[np.float32
         for start in range(0, len(chips), BATCH):
             unit = chips[start : start + BATCH].astype(np.float32) * column[0] + column[1]
             scaled = (unit.clip(low, high) - mean) / std
-            found.append(network(torch.from_numpy(scaled.astype(np.float32))).softmax(1).numpy())
+            found.append(network(torch.from_numpy(scaled.astype(np.float32))).numpy())
     return np.concatenate(found)
 
 

@@ -15,10 +15,11 @@ class TileResult:
     """What the engine found in one tile.
 
     `class_counts` counts chips by class value, pixels where the model answers per pixel.
-    `confidence` is the mean top-1 probability over them, None when there is none. `statistics` of a
-    regression are min, max, mean and std of its valid pixels. `valid_fraction` is the share of the
-    tile's pixels that hold data, `cloud_fraction` that of those that are clouded, None without a
-    mask. A failed tile has `error` and neither counts nor confidence; a skipped one neither of all.
+    `confidence` is the mean top-1 probability over the chips, or over a fixed sample of the scene's
+    pixels; None when the tile has none of these. `statistics` of a regression are min, max, mean
+    and std of its valid pixels. `valid_fraction` is the share of the tile's pixels that hold data,
+    `cloud_fraction` that of those that are clouded, None without a mask. A failed tile has `error`
+    and neither counts nor confidence; a skipped one neither of all.
     """
 
     window: Window

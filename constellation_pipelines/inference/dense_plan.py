@@ -14,6 +14,7 @@ from constellation_pipelines.geo.stitch import Axis
 from constellation_pipelines.geo.tiling import tile_size_px
 
 Place = tuple[int, int]  # row and column of a chip
+SAMPLE_PX = 4  # of a scene's rows and columns every fourth is sampled, from the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +138,19 @@ def within(inner: Window, outer: Window) -> tuple[slice, slice]:
     """Rows and columns of a window in an array that begins where another window does."""
     top, left = inner.row_off_px - outer.row_off_px, inner.col_off_px - outer.col_off_px
     return slice(top, top + inner.height_px), slice(left, left + inner.width_px)
+
+
+def sampled(window: Window) -> tuple[slice, slice]:
+    """The sampled rows and columns of an array that is a window's."""
+    return (
+        slice(-window.row_off_px % SAMPLE_PX, None, SAMPLE_PX),
+        slice(-window.col_off_px % SAMPLE_PX, None, SAMPLE_PX),
+    )
+
+
+def samples_within(inner: Window, outer: Window) -> tuple[slice, slice]:
+    """The samples of a window among those of another that it lies in."""
+    top, left = -(-outer.row_off_px // SAMPLE_PX), -(-outer.col_off_px // SAMPLE_PX)
+    rows = -(-inner.row_off_px // SAMPLE_PX) - top, -(-inner.row_end_px // SAMPLE_PX) - top
+    columns = -(-inner.col_off_px // SAMPLE_PX) - left, -(-inner.col_end_px // SAMPLE_PX) - left
+    return slice(*rows), slice(*columns)

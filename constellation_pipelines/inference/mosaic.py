@@ -1,5 +1,6 @@
 """Overlapping answers become one: each pixel the weighted mean of what its chips say."""
 
+import numpy as np
 import torch  # noqa: TID253 - works where the answers are; only the engine imports this module
 from torch import Tensor  # noqa: TID253
 
@@ -29,8 +30,8 @@ class Mosaic:
     @torch.inference_mode()
     def add(self, row: int, column: int, answer: Tensor) -> Tensor:
         """A chip's answer (channels, px, px) -> the mean (channels, height, width) of the pixels
-        that it owns, in the answer's own memory. Pixels of which a neighbour was never given come
-        out as anything.
+        that it owns, in float32, maybe in the answer's own memory. Pixels of which a neighbour was
+        never given come out as anything.
         """
         used = part(answer, self._rows, row, self._columns, column)
         across = self._beside(row, column, used)
@@ -40,16 +41,17 @@ class Mosaic:
         """Blend with the left neighbour; keep what the right one needs."""
         axis = self._columns
         ramp, own = 2 * axis.blend_px, axis.owned(column)[1] - axis.used(column)[0]
+        result = used[:, :, :own].float()
         if ramp == 0:
-            return used
+            return result
         up, down = self._across
-        result, rest = used[:, :, :own], used[:, :, own:]
         before = self._right.pop(row, None)
         if before is not None and before[0] == column - 1:
             # The last chip of a row may see less of the grid than the ramp is wide.
             width = min(ramp, own)
             result[:, :, :width].mul_(up[:width]).add_(before[1][:, :, :width])
         if column < axis.count - 1:
+            rest = used[:, :, own:].float()
             self._right[row] = (column, rest * down[: rest.shape[2]])
         return result
 
@@ -67,7 +69,8 @@ class Mosaic:
             result[:, :height].mul_(up[:height]).add_(self._below[:, :height, columns])
         if row < axis.count - 1:
             rest = across[:, own:]
-            self._below[:, : rest.shape[1], columns] = rest * down[: rest.shape[1]]
+            kept = self._below[:, : rest.shape[1], columns]
+            torch.mul(rest, down[: rest.shape[1]], out=kept)
         return result
 
 
@@ -88,17 +91,30 @@ def part(answer: Tensor, rows: Axis, row: int, columns: Axis, column: int) -> Te
 @torch.inference_mode()
 def best(means: Tensor) -> tuple[Tensor, Tensor]:
     """Means (classes, height, width) -> the best class's number and its mean, each (height, width);
-    of equal ones the first. A mean that is no number counts as 0.
+    of equal ones the first. What is no number is NaN, and any class.
 
-    On the processor few classes are compared one after the other: a sixth of the time of `max`.
+    On the processor few classes are compared one after the other, and by numpy: a tenth of the time
+    of `max`, a third of that of the same in torch.
     """
     if means.device.type != "cpu" or len(means) > FEW_CLASSES:
         top, number = means.max(0)
-        return number.to(torch.uint8), top.nan_to_num_(0.0)
-    top = means[0].clone()
-    number = torch.zeros(top.shape, dtype=torch.uint8)
-    for i, one in enumerate(means[1:], 1):
-        better = (one > top).view(torch.uint8)
-        torch.maximum(number, better.mul_(i), out=number)
-        torch.maximum(top, one, out=top)
-    return number, top.nan_to_num_(0.0)
+        return number.to(torch.uint8), top
+    planes = means.numpy()
+    top_plane = planes[0].copy()
+    numbers = np.zeros(top_plane.shape, np.uint8)
+    better = np.empty(top_plane.shape, np.bool_)
+    better_by = better.view(np.uint8)
+    for i, plane in enumerate(planes[1:], 1):
+        np.greater(plane, top_plane, out=better)
+        np.multiply(better_by, np.uint8(i), out=better_by)
+        np.maximum(numbers, better_by, out=numbers)
+        np.maximum(top_plane, plane, out=top_plane)
+    return torch.from_numpy(numbers), torch.from_numpy(top_plane)
+
+
+@torch.inference_mode()
+def probability(means: Tensor, top: Tensor) -> Tensor:
+    """Of the best class: blended logits (classes, height, width) and the largest of each pixel ->
+    (height, width). What is no number counts as 0.
+    """
+    return (means - top).exp_().sum(0).reciprocal_().nan_to_num_(0.0)

@@ -50,16 +50,19 @@ class Network:
 
     @torch.inference_mode()
     def answer(self, chips: Tensor) -> Tensor:
-        """Normalised chips (n, bands, px, px) -> what the network says, in float32.
+        """Normalised chips (n, bands, px, px) -> what the network says.
 
-        Probabilities (n, classes) or (n, classes, px, px), numbers (n, 1, px, px), or vectors
-        (n, channels); NaN where the network fails.
+        Probabilities (n, classes), numbers (n, 1, px, px) or vectors (n, channels) in float32;
+        logits (n, classes, px, px) in the network's own type. NaN where the network fails.
         """
         chips = chips.to(self.dtype)
         if self.device.type == "cuda":
             chips = chips.contiguous(memory_format=torch.channels_last)
         # In the network's own type as long as possible: half as many bytes to turn round.
-        found = self.module(chips).contiguous().float()
+        found = self.module(chips).contiguous()
+        if self.card.task is Task.SEGMENTATION:
+            return found
+        found = found.float()
         if self.card.task is Task.REGRESSION:
             return found.reshape(len(found), 1, *found.shape[-2:])
         if self.card.task is Task.EMBEDDING:

@@ -18,6 +18,7 @@ from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.stitch import Axis
 from constellation_pipelines.inference.canvas import mirrored
 from constellation_pipelines.inference.computing import Computing
+from constellation_pipelines.inference.dense_plan import sampled, samples_within, within
 from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.predict import predict
 from constellation_pipelines.inference.protocol import PredictOrder
@@ -45,7 +46,7 @@ def classes_of(order: PredictOrder, card: ModelCard) -> NDArray[np.uint8]:
 
 
 def expected(path: Path, network: Network) -> NDArray[np.float64]:
-    """Blended answers (channels, height, width), by the definition and in float64."""
+    """Blended numbers or logits (channels, height, width), by the definition and in float64."""
     card = network.card
     with rasterio.open(path) as scene:
         pixels = scene.read().astype(np.float32)
@@ -60,7 +61,7 @@ def expected(path: Path, network: Network) -> NDArray[np.float64]:
             chip = mirrored(pixels[:, top:bottom, left:right], above, before, card.chip_px)
             with torch.inference_mode():
                 found = network.module(torch.from_numpy((chip - mean) / std)[None])[0]
-            answer = (found.softmax(0) if card.classes else found).double().numpy()
+            answer = found.double().numpy()
             (first, last), (start, end) = rows.used(row), columns.used(column)
             weights = np.outer(rows.weights(row), columns.weights(column))
             seen = answer[
@@ -98,10 +99,29 @@ def test_each_pixel_has_the_best_class_of_its_chips_weighted_mean(
     assert near.mean() < 0.01
     assert (found[~near] == 10 * means.argmax(0)[~near]).all()
     scores = raster_of(order, network.card, Product.SCORE)[:, :, 0]
-    assert np.abs(scores - 100 * means.max(0)).max() < 0.501
+    chances = 1 / np.exp(means - means.max(0)).sum(0)
+    assert np.abs(scores - 100 * chances).max() < 0.501
     assert sum(sum(result.class_counts.values()) for result in results) == found.size
-    weighted = sum((r.confidence or 0) * r.window.height_px * r.window.width_px for r in results)
-    assert weighted / found.size == pytest.approx(means.max(0).mean(), abs=1e-5)
+    for result in results:
+        w = result.window  # each begins at a multiple of the sample's step
+        rows, columns = slice(w.row_off_px, w.row_end_px, 4), slice(w.col_off_px, w.col_end_px, 4)
+        assert result.confidence == pytest.approx(chances[rows, columns].mean(), abs=1e-5)
+
+
+def test_samples_are_the_scenes_whatever_the_windows() -> None:
+    scene = np.arange(60 * 70).reshape(60, 70)
+    for outer, inner in (
+        (Window(3, 5, 41, 50), Window(7, 5, 20, 11)),
+        (Window(8, 4, 30, 30), Window(8, 4, 30, 30)),
+        (Window(0, 0, 60, 70), Window(57, 69, 2, 1)),  # holds none
+    ):
+        seen = scene[within(outer, Window(0, 0, 60, 70))][sampled(outer)]
+        found = seen[samples_within(inner, outer)]
+        part = scene[within(inner, Window(0, 0, 60, 70))]
+        assert (
+            found == part[(part // 70 % 4 == 0) & (part % 70 % 4 == 0)].reshape(found.shape)
+        ).all()
+        assert (found == part[sampled(inner)]).all()
 
 
 def in_one(order: PredictOrder) -> PredictOrder:

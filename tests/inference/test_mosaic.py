@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from constellation_pipelines.inference.mosaic import FEW_CLASSES, best
+from constellation_pipelines.inference.mosaic import FEW_CLASSES, best, probability
 
 
 @pytest.mark.parametrize("classes", [1, 2, 6, FEW_CLASSES, FEW_CLASSES + 1, 255])
@@ -18,5 +18,5 @@ def test_it_is_the_first_of_the_largest(classes: int) -> None:
 
 @pytest.mark.parametrize("classes", [3, FEW_CLASSES + 1])
 def test_what_is_no_number_counts_as_nothing(classes: int) -> None:
-    _, top = best(torch.full((classes, 2, 2), torch.nan))
-    assert torch.equal(top, torch.zeros(2, 2))
+    means = torch.full((classes, 2, 2), torch.nan)
+    assert torch.equal(probability(means, best(means)[1]), torch.zeros(2, 2))
