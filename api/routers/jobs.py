@@ -10,12 +10,24 @@ from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
 from api.schemas.base import NO_CONTROLS, Line, Reference
-from api.schemas.job import JobChange, JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
+from api.schemas.job import (
+    Instants,
+    JobChange,
+    JobDetail,
+    JobPage,
+    JobReply,
+    JobRequest,
+    KindOfDevice,
+    Quote,
+    SceneQuote,
+    Seconds,
+)
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.job import Job
+from constellation_pipelines.domain.quote import rounded
 from constellation_pipelines.domain.states import JobState
-from constellation_pipelines.store import audit, jobs, runs, waiting
+from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
 
@@ -86,7 +98,7 @@ def submit_job(
 
 @router.post("/quote", summary="Quote a job")
 def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
-    """Check a request and count its tiles; nothing is submitted."""
+    """Check a request, count its tiles, say what they would take; nothing is submitted."""
     planned = submission.plan(database, request, principal.account)
     parts = [
         SceneQuote(
@@ -97,13 +109,34 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
         )
         for part in planned.scenes
     ]
-    total = sum(part.tiles_planned for part in parts)
-    reused = sum(part.tiles_reused for part in parts)
+    to_run = [part.tiles_planned - part.tiles_reused for part in parts]
+    with database.transaction() as connection:
+        found = quoting.quote(
+            connection,
+            planned.model,
+            planned.params,
+            to_run,
+            priority=request.priority,
+            account=principal.account,
+        )
     return Quote(
         model=planned.params.model,
-        tiles_planned=total,
-        tiles_reused=reused,
-        tiles_to_run=total - reused,
+        tiles_planned=sum(part.tiles_planned for part in parts),
+        tiles_reused=sum(part.tiles_reused for part in parts),
+        tiles_to_run=sum(to_run),
+        device_s=Seconds.model_validate(rounded(found.device_s)),
+        device_s_reason=found.device_s_reason,
+        finish_at=Instants.model_validate(found.finish_at),
+        finish_reason=found.finish_reason,
+        kinds=[
+            KindOfDevice(
+                name=kind.name,
+                devices=kind.devices,
+                tiles_seen=kind.tiles_seen,
+                device_s=Seconds.model_validate(rounded(kind.device_s)),
+            )
+            for kind in found.kinds
+        ],
         scenes=parts,
     )
 

@@ -137,11 +137,47 @@ class SceneQuote(Reply):
     gsd_mismatch: bool = Field(description="Outside the model's range of pixel sizes, accepted.")
 
 
+class Seconds(Reply):
+    """A range; null where a part is not known."""
+
+    low: float | None
+    expected: float | None
+    high: float | None
+
+
+class Instants(Reply):
+    """A range; null where a part is not known."""
+
+    low: datetime | None
+    expected: datetime | None
+    high: datetime | None
+
+
+class KindOfDevice(Reply):
+    """A kind of device, and what the job would take on it."""
+
+    name: str
+    devices: int = Field(description="How many of it are in service now.")
+    tiles_seen: int = Field(description="The latest tiles of this model on it that were looked at.")
+    device_s: Seconds
+
+
 class Quote(Reply):
-    """What a job would cost, were it submitted now."""
+    """What a job would cost, were it submitted now. What is not known is null, with a reason."""
 
     model: str
     tiles_planned: int
     tiles_reused: int
     tiles_to_run: int
+    device_s: Seconds = Field(
+        description="Seconds of devices, from past tiles of this model. The range is that of its "
+        "tiles, their first to last decile, over the kinds of device in service."
+    )
+    device_s_reason: str | None = Field(description="Why a part of it is not known.")
+    finish_at: Instants = Field(
+        description="When it would be over, behind what waits and runs now. What is submitted "
+        "later with a higher priority is not in it."
+    )
+    finish_reason: str | None = Field(description="Why a part of it is not known.")
+    kinds: list[KindOfDevice]
     scenes: list[SceneQuote]

@@ -1,6 +1,7 @@
 """`constellation jobs`: submit and follow jobs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,14 @@ CloudOption = Annotated[
         help="Skip tiles that are clouded beyond this share, by the scene's quality mask.",
     ),
 ]
+PriorityOption = Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")]
+SerialOption = Annotated[bool, typer.Option("--serial", help="Run the scenes one by one.")]
+GpusOption = Annotated[
+    int, typer.Option(min=1, max=64, help="GPUs of one host that each run asks for.")
+]
+MemoryOption = Annotated[
+    int | None, typer.Option(min=1, max=10_000_000, help="Memory it needs on each GPU.")
+]
 JobArgument = Annotated[str, typer.Argument(help="A job's id.")]
 
 
@@ -51,17 +60,13 @@ def submit(
     scene: SceneOption,
     aoi: AoiOption = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")] = 0,
+    priority: PriorityOption = 0,
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
     max_cloud_fraction: CloudOption = None,
-    serial: Annotated[bool, typer.Option("--serial", help="Run the scenes one by one.")] = False,
-    gpus: Annotated[
-        int, typer.Option(min=1, max=64, help="GPUs of one host that each run asks for.")
-    ] = 1,
-    gpu_mem_mb: Annotated[
-        int | None, typer.Option(min=1, max=10_000_000, help="Memory it needs on each GPU.")
-    ] = None,
+    serial: SerialOption = False,
+    gpus: GpusOption = 1,
+    gpu_mem_mb: MemoryOption = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -93,10 +98,16 @@ def quote(
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
     max_cloud_fraction: CloudOption = None,
+    priority: PriorityOption = 0,
+    serial: SerialOption = False,
+    gpus: GpusOption = 1,
+    gpu_mem_mb: MemoryOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check a job and count its tiles without submitting it."""
+    """Check a job, count its tiles and say what they would take, without submitting it."""
     request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse, max_cloud_fraction)
+    request |= {"priority": priority, "mode": "serial" if serial else "parallel"}
+    request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
     with connect() as client:
         found = client.post("/jobs/quote", request)
     if as_json:
@@ -111,6 +122,8 @@ def quote(
         empty="",
     )
     typer.echo(f"{found['model']}: {found['tiles_to_run']} tiles to run")
+    typer.echo(f"device time  {known(found['device_s'], seconds, found['device_s_reason'])}")
+    typer.echo(f"finished at  {known(found['finish_at'], moment, found['finish_reason'])}")
 
 
 @app.command("list")
@@ -226,6 +239,21 @@ def request_of(
         "reuse": not no_reuse,
         "max_cloud_fraction": max_cloud_fraction,
     }
+
+
+def known(span: dict[str, Any], show: Callable[[Any], Any], reason: str | None) -> str:
+    """A range for people, and why a part of it is not known."""
+    why = f" ({reason})" if reason else ""
+    if span["expected"] is None:
+        return f"not known{why}"
+    if span["low"] is None or span["high"] is None:
+        return f"about {show(span['expected'])}{why}"
+    return f"about {show(span['expected'])}, {show(span['low'])} to {show(span['high'])}{why}"
+
+
+def seconds(value: float) -> str:
+    """Seconds as people read them."""
+    return f"{value:,.1f} s"
 
 
 def read_aoi(path: Path) -> Any:

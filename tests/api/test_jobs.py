@@ -99,11 +99,17 @@ def test_a_quote_counts_tiles_and_submits_nothing(
     count = "select count(*) as n from constellation.jobs"
     before = service.database.fetch_one(count)
     quote = http.post("/jobs/quote", json=body(scene, aoi=FIRST_TILE)).json()
+    unknown = {"low": None, "expected": None, "high": None}
     assert quote == {
         "model": MODEL,
         "tiles_planned": 1,
         "tiles_reused": 0,
         "tiles_to_run": 1,
+        "device_s": unknown,
+        "device_s_reason": "this model has not run on any of these devices yet",
+        "finish_at": unknown,
+        "finish_reason": "no worker is running: `constellation status` tells what is up",
+        "kinds": [],
         "scenes": [{"scene": scene, "tiles_planned": 1, "tiles_reused": 0, "gsd_mismatch": False}],
     }
     assert service.database.fetch_one(count) == before
