@@ -15,6 +15,7 @@ from api.schemas.job import (
     JobChange,
     JobDetail,
     JobPage,
+    JobProgress,
     JobReply,
     JobRequest,
     KindOfDevice,
@@ -25,11 +26,13 @@ from api.schemas.job import (
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.job import Job
+from constellation_pipelines.domain.progress import progress
 from constellation_pipelines.domain.quote import rounded
 from constellation_pipelines.domain.states import JobState
 from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
+from constellation_pipelines.store.progress import seen
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -195,7 +198,12 @@ def detail(connection: Connection, job: Job) -> JobDetail:
     of_job = runs.of_job(connection, job.id)
     outlooks = {} if job.state.is_final else waiting.of_runs(connection, [r.id for r in of_job])
     replies = [RunReply.of(run, outlooks.get(run.id)) for run in of_job]
-    return JobDetail(**JobReply.model_validate(job).model_dump(), runs=replies)
+    far = progress(job, seen(connection, job.id))
+    return JobDetail(
+        **JobReply.model_validate(job).model_dump(),
+        progress=JobProgress.model_validate(far),
+        runs=replies,
+    )
 
 
 def degrees(text: str, name: str, count: int) -> list[float]:

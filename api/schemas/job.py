@@ -115,9 +115,41 @@ class JobReply(Reply):
     area_km2: float = Field(description="Area of the tiles that the job's runs computed.")
 
 
+class FaultsOfKind(Reply):
+    """Faults of one class, over all of a job's runs."""
+
+    kind: str = Field(description="For example `transient`, `out_of_memory` or `device`.")
+    count: int
+    latest_at: datetime
+    latest: str = Field(description="What the latest one said.")
+
+
+class TileErrors(Reply):
+    """Tiles that failed for the same reason."""
+
+    error: str
+    tiles: int
+
+
+class JobProgress(Reply):
+    """How far a job is."""
+
+    tiles_done: int = Field(description="Completed, failed, skipped or reused.")
+    tiles_planned: int
+    tiles_per_s: float | None = Field(
+        description="Tiles committed in the last minute, per second; null while nothing runs."
+    )
+    eta_at: datetime | None = Field(
+        description="When it is over at this rate; null where nothing came for a minute."
+    )
+    faults: list[FaultsOfKind]
+    tile_errors: list[TileErrors] = Field(description="The most frequent first, 20 at most.")
+
+
 class JobDetail(JobReply):
     """A job with its runs, earlier attempts too, oldest first."""
 
+    progress: JobProgress
     runs: list[RunReply]
 
 

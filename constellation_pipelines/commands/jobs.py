@@ -283,9 +283,11 @@ def print_job(job: dict[str, Any]) -> None:
             "failed tiles": job["tiles_failed"],
             "skipped tiles": job["tiles_skipped"],
             "area": f"{job['area_km2']:,.1f} km2",
+            "rate": rate_of(job["progress"]),
             "error": job["error"],
         }
     )
+    print_errors(job["progress"])
     print_table(
         ("RUN", "SCENE", "STATE", "TILES", "FAILED", "GPU", "SIMULATED", "ERROR"),
         [
@@ -304,6 +306,23 @@ def print_job(job: dict[str, Any]) -> None:
         empty="no runs yet",
     )
     print_waiting([run for run in job["runs"] if run["waiting"]])
+
+
+def rate_of(progress: dict[str, Any]) -> str | None:
+    """How fast a job goes on, and when it ends at this rate; nothing where nothing runs."""
+    if progress["tiles_per_s"] is None:
+        return None
+    end = progress["eta_at"]
+    until = f"done about {moment(end)}" if end else "no end can be told"
+    return f"{progress['tiles_per_s'] * 60:,.1f} tiles/min, {until}"
+
+
+def print_errors(progress: dict[str, Any]) -> None:
+    """What went wrong, by class; nothing where all went well."""
+    rows = [(one["kind"], one["count"], one["latest"]) for one in progress["faults"]]
+    rows += [("failed tiles", one["tiles"], one["error"]) for one in progress["tile_errors"]]
+    if rows:
+        print_table(("WENT WRONG", "COUNT", "FOR EXAMPLE"), rows, empty="")
 
 
 def print_waiting(runs: list[dict[str, Any]]) -> None:

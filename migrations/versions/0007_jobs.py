@@ -1,4 +1,4 @@
-"""What quotes look for: the latest runs of a model on a device."""
+"""What quotes and progress look for: the latest runs of a model, the latest tiles of a run."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,3 +17,5 @@ def upgrade() -> None:
         schema=SCHEMA,
         postgresql_where=sa.text("state = 'COMPLETED'"),
     )
+    op.drop_index("tiles_of_run", "tiles", schema=SCHEMA)
+    op.create_index("tiles_of_run", "tiles", ["run_id", "created_at"], schema=SCHEMA)

@@ -71,6 +71,14 @@ def test_a_job_is_accepted_with_its_tile_count_and_place(http: httpx.Client, sce
     }
     shown = http.get(f"/jobs/{job['id']}").json()
     (run,) = shown.pop("runs")
+    assert shown.pop("progress") == {
+        "tiles_done": 0,
+        "tiles_planned": 4,
+        "tiles_per_s": None,
+        "eta_at": None,
+        "faults": [],
+        "tile_errors": [],
+    }
     assert shown == job
     assert (run["scene_key"], run["model"], run["state"]) == (scene, MODEL, "PENDING")
     assert http.get(f"/runs/{run['id']}").json() == run
