@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api import cursor as cursors
 from api import submission
@@ -31,7 +31,7 @@ from constellation_pipelines.domain.quote import rounded
 from constellation_pipelines.domain.states import JobState
 from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
-from constellation_pipelines.store.jobs import JobFilter
+from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
 from constellation_pipelines.store.progress import seen
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
@@ -62,7 +62,19 @@ class JobQuery(BaseModel):
     )
     near: str | None = Field(default=None, max_length=100, description="lon,lat; with radius_m.")
     radius_m: float | None = Field(default=None, gt=0, le=20_100_000)
-    cursor: str | None = Field(default=None, max_length=500, description="`next` of a page.")
+    created_after: AwareDatetime | None = Field(
+        default=None, description="Created at this instant or later; with an offset."
+    )
+    created_before: AwareDatetime | None = Field(
+        default=None, description="Created before this instant; with an offset."
+    )
+    sort: Sort = Field(
+        default=Sort.NEWEST,
+        description="`priority`: the highest first, of one priority the newest.",
+    )
+    cursor: str | None = Field(
+        default=None, max_length=500, description="`next` of a page of the same sort."
+    )
     limit: int = Field(default=50, ge=1, le=500)
 
     def wanted(self) -> JobFilter:
@@ -77,6 +89,8 @@ class JobQuery(BaseModel):
             states=None if self.state is None else tuple(self.state),
             submitted_by=self.submitted_by,
             model=self.model,
+            created_after=self.created_after,
+            created_before=self.created_before,
             bbox=None if box is None else (box[0], box[1], box[2], box[3]),
             near=None if near is None else (near[0], near[1]),
             radius_m=self.radius_m,
@@ -146,16 +160,18 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
 
 @router.get("", summary="List jobs")
 def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> JobPage:
-    """Jobs, newest first."""
-    wanted = query.wanted()
-    before = None if query.cursor is None else cursors.decode(query.cursor)
+    """Jobs, newest first unless told otherwise."""
+    wanted, sort = query.wanted(), query.sort
+    beyond = None if query.cursor is None else cursors.decode(query.cursor, sort)
     with database.transaction() as connection:
-        found = jobs.list_page(connection, wanted, before=before, limit=query.limit + 1)
+        found = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit + 1)
     page = found[: query.limit]
-    more = len(found) > query.limit
+    last = found[query.limit - 1] if len(found) > query.limit else None
     return JobPage(
         items=[JobReply.model_validate(job) for job in page],
-        next=cursors.encode(page[-1].created_at, page[-1].id) if more else None,
+        next=None
+        if last is None
+        else cursors.encode(sort, Place(last.priority, last.created_at, last.id)),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,13 +131,36 @@ def quote(
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this name@version.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only jobs that it submitted.")] = None,
+    after: Annotated[
+        datetime | None, typer.Option(help="Only jobs created then or later, in your time.")
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option(help="Only jobs created before then, in your time.")
+    ] = None,
+    bbox: Annotated[
+        str | None, typer.Option(help="Only jobs there: west,south,east,north in degrees.")
+    ] = None,
+    near: Annotated[str | None, typer.Option(help="Only jobs near lon,lat.")] = None,
+    radius_km: Annotated[float, typer.Option(min=0.001, help="How far --near reaches.")] = 100,
+    sort: Annotated[str, typer.Option(help="newest, oldest or priority.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, newest first."""
-    states = [one.upper() for one in state] if state else None
+    """List jobs, newest first unless told otherwise."""
+    wanted = {
+        "state": [one.upper() for one in state] if state else None,
+        "model": model,
+        "submitted_by": account,
+        "created_after": instant(after),
+        "created_before": instant(before),
+        "bbox": bbox,
+        "near": near,
+        "radius_m": None if near is None else radius_km * 1000,
+        "sort": sort,
+    }
     with connect() as client:
-        found = list(client.pages("/jobs", most=limit, state=states, model=model))
+        found = list(client.pages("/jobs", most=limit, **wanted))
     if as_json:
         print_json(found)
         return
@@ -249,6 +273,11 @@ def known(span: dict[str, Any], show: Callable[[Any], Any], reason: str | None) 
     if span["low"] is None or span["high"] is None:
         return f"about {show(span['expected'])}{why}"
     return f"about {show(span['expected'])}, {show(span['low'])} to {show(span['high'])}{why}"
+
+
+def instant(local: datetime | None) -> str | None:
+    """A person's local time as the API takes it."""
+    return None if local is None else local.astimezone().isoformat()
 
 
 def seconds(value: float) -> str:
