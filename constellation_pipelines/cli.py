@@ -19,6 +19,7 @@ GROUPS = {
     "scenes": "Register and look at scenes.",
     "models": "Add, check and look at models.",
     "jobs": "Submit and follow jobs.",
+    "webhooks": "Have other programs told of jobs.",
     "accounts": "Make accounts and say what each may use.",
     "keys": "Make and revoke keys.",
 }

@@ -69,6 +69,10 @@ class Settings(BaseSettings):
         description="Claim that holds constellation:viewer, constellation:operator or "
         "constellation:admin, as a list or between spaces.",
     )
+    webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts of private networks that webhooks may call, separated by commas.",
+    )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
     definitions: str = Field(
         default="constellation_pipelines.definitions",
@@ -109,6 +113,14 @@ class Settings(BaseSettings):
         """Accept a path list in the form of $PATH."""
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("webhook_private_hosts", mode="before")
+    @classmethod
+    def split_hosts(cls, value: object) -> object:
+        """Accept names between commas."""
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("data_dir", "models_dir", "simulation", mode="after")

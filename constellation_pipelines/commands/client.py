@@ -53,6 +53,10 @@ class Client:
         """The reply to PATCH."""
         return self._call("PATCH", path, json=body)
 
+    def delete(self, path: str) -> Any:
+        """The reply to DELETE."""
+        return self._call("DELETE", path)
+
     def pages(self, path: str, *, most: int, **params: Any) -> Iterator[Any]:
         """Items of a list, page by page, up to `most`."""
         cursor = None

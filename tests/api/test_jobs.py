@@ -92,7 +92,7 @@ def test_only_tiles_that_touch_the_area_are_planned(http: httpx.Client, scene: s
 
 
 def test_several_areas_are_one_job_over_all_of_them(http: httpx.Client, scene: str) -> None:
-    corner = square(15.08, 45.05, 15.09, 45.06)  # inside the lower right tile
+    corner = square(15.08, 45.07, 15.09, 45.08)  # inside the lower right tile
     features = [
         {"type": "Feature", "properties": {"name": name}, "geometry": area}
         for name, area in (("first", FIRST_TILE), ("corner", corner))
