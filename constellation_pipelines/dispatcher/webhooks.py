@@ -1,5 +1,6 @@
 """Senders of webhooks: take what is due, post it, note how that went."""
 
+import logging
 import random
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,10 @@ SENDERS = 4
 TIMEOUT_S = 10.0
 LEASE_S = 60.0  # longer than an attempt takes, with the look-up of a name
 POLL_S = 1.0
+JOIN_S = 1.0  # who waits for a slow receiver ends by itself; its delivery is due again later
 FORGET_EVERY = 3600  # polls
+
+log = logging.getLogger(__name__)
 
 
 class Sender:
@@ -64,6 +68,10 @@ class Sender:
             return None, error.message
         except NotReached as error:
             return None, str(error)
+        except Exception:
+            # One that nobody foresaw must not end the thread: the delivery would end them all.
+            log.exception("delivery %s failed on our side", sending.id)
+            return None, "it failed on our side; the dispatcher's log tells how"
         if 200 <= status < 300:
             return status, None
         return status, f"it answered {status}" + (", and is not followed" if status < 400 else "")
@@ -106,7 +114,9 @@ def sending(database: Database, private: frozenset[str]) -> Iterator[None]:
     stop = threading.Event()
     sender = Sender(database, private)
     threads = [
-        threading.Thread(target=work, args=(sender, stop), kwargs={"forgets": at == 0})
+        threading.Thread(
+            target=work, args=(sender, stop), kwargs={"forgets": at == 0}, daemon=True
+        )
         for at in range(SENDERS)
     ]
     for thread in threads:
@@ -116,4 +126,4 @@ def sending(database: Database, private: frozenset[str]) -> Iterator[None]:
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(JOIN_S)
