@@ -35,5 +35,5 @@ bench: setup ## Run the benchmarks (ONLY=name for one)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
 clean: ## Delete caches and what set-up made; .constellation and its data stay
-	rm -rf .venv web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './web/*' -prune -exec rm -rf {} +

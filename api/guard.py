@@ -31,7 +31,7 @@ LOOK_AGAIN_S = 2.0  # how often it is asked whether an open socket may stay open
 REMEMBERED = 10_000
 BURST_S = 5.0  # seconds of its rate that an account may use at once
 FAILURES_PER_S = 2.0  # of one address; enough for a person, too few to keep the database busy
-FAILURES_BURST = 20.0
+FAILURES_BURST = 20
 LONGEST_TOKEN = 8192
 
 BAD_KEY = "this key opens nothing: it is unknown, revoked or expired"

@@ -30,6 +30,7 @@ from api.routers import (
 )
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
+from constellation_pipelines.remote.hosts import allowed_by
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import NOBODY
@@ -44,8 +45,10 @@ def create_app(
 ) -> FastAPI:
     """The app. It owns the parts that it is not given, and needs none of them to be up yet.
 
-    Raises InvalidInput when neither a database nor its URL is given.
+    Raises InvalidInput when neither a database nor its URL is given, or the list of remote hosts
+    makes no sense.
     """
+    allowed_by(settings)
     owned = None if database is not None else open_database(settings)
     given = database or owned
     assert given is not None

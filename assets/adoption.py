@@ -1,6 +1,5 @@
 """What a retry takes over from runs that failed or were cancelled: their tiles and the pixels."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -8,7 +7,7 @@ from uuid import UUID
 from assets.plan import Plan
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.work_raster import WorkRaster, are_whole, layouts
-from constellation_pipelines.lake.files import RunFiles
+from constellation_pipelines.lake.files import RunFiles, remove_work
 from constellation_pipelines.store import adoption
 from constellation_pipelines.store.adoption import EarlierRun
 from constellation_pipelines.store.database import Database
@@ -50,7 +49,7 @@ def forget_earlier(database: Database, lease: Lease, plan: Plan, lake: LakeResou
     """Remove the files of earlier runs, once this run has outputs that hold all they held."""
     for earlier in earlier_runs(database, plan.run_id):
         files = files_of(plan, earlier, lake)
-        shutil.rmtree(files.work, ignore_errors=True)
+        remove_work(files)
         for path in files.all():
             path.unlink(missing_ok=True)
         with database.transaction() as connection:

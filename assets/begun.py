@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from assets.plan import Plan
-from constellation_pipelines.domain.errors import LeaseLost, ServiceUnavailable
+from constellation_pipelines.domain.errors import LeaseLost, PixelsLate, ServiceUnavailable
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.run_ends import STARVED
 from resources.engines import EnginesResource
 from resources.lake import LakeResource
 
@@ -115,7 +116,7 @@ class BegunRun:
     def _run(self) -> None:
         try:
             self._device = self._carry(self.plan(), self._notes)
-        except (LeaseLost, ServiceUnavailable) as error:
+        except (LeaseLost, PixelsLate, ServiceUnavailable) as error:
             leave(error)
         except BaseException as error:
             self._error = error
@@ -123,11 +124,11 @@ class BegunRun:
             self._notes.close()
 
 
-def leave(error: LeaseLost | ServiceUnavailable) -> NoReturn:
+def leave(error: LeaseLost | PixelsLate | ServiceUnavailable) -> NoReturn:
     """End this process without a word to Dagster: another one has the run now, or will have.
 
     Whatever this one reported would be taken for the other's word. Its worker queues the run again
-    where it was only the database that was away.
+    where it was only the database that was away, or pixels that were late.
     """
     print(error.message, file=sys.stderr, flush=True)
-    os._exit(os.EX_TEMPFAIL)
+    os._exit(STARVED if isinstance(error, PixelsLate) else os.EX_TEMPFAIL)

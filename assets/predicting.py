@@ -15,8 +15,8 @@ from pathlib import Path
 from assets.committer import Committer, Tried
 from assets.crew import Died, Halved, Hand, Inbox, Left, News, Result, crew, is_bad
 from assets.plan import Plan
-from assets.work import Work
-from constellation_pipelines.domain.errors import EngineFailed, ServiceUnavailable
+from assets.work import Pixels, Work
+from constellation_pipelines.domain.errors import EngineFailed, PixelsLate, ServiceUnavailable
 from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
@@ -61,8 +61,14 @@ class Prediction:
     """One run's prediction, by as many engines as it has devices."""
 
     def __init__(
-        self, committer: Committer, hands: Sequence[Hand], report: Report, warn: Warn
+        self,
+        committer: Committer,
+        hands: Sequence[Hand],
+        report: Report,
+        warn: Warn,
+        pixels: Pixels | None = None,
     ) -> None:
+        self._pixels = pixels
         self._committer = committer
         self._hands = hands
         self._present = list(hands)
@@ -77,7 +83,7 @@ class Prediction:
         """Run every tile that is still missing; `known` are failed attempts of earlier processes.
 
         Raises EngineFailed when engines keep dying or refuse the order, LeaseLost when the lease is
-        gone.
+        gone, PixelsLate when those of a remote scene do not come.
         """
         plan = self._committer.plan
         tried = {w: known[p] for w in plan.todo if (p := tile_attempts.place_of(w)) in known}
@@ -85,7 +91,7 @@ class Prediction:
         given_up = [w for w, attempts in self._attempts.items() if attempts >= TILE_ATTEMPTS]
         suspects = [w for w in self._attempts if w not in given_up]
         todo = [window for window in plan.todo if window not in given_up]
-        self._work = Work(todo, len(self._hands), suspects)
+        self._work = Work(todo, len(self._hands), suspects, self._pixels)
         try:
             for window in given_up:  # counted by a process that died before it could say so
                 self._commit_failed({window: self._attempts[window]}, tried[window][1])
@@ -193,6 +199,8 @@ class Prediction:
     def _hand_left(self, news: Left) -> None:
         """An engine that did not return is done without, while there is another."""
         self._commit(self._gathering.take(time.monotonic()))
+        if isinstance(news.error, PixelsLate):  # nobody's fault here, and no end of the run
+            raise news.error
         self._present.remove(news.hand)
         may_return = isinstance(news.error, EngineFailed) and news.error.code == EngineFailed.code
         if may_return and self._present:

@@ -1,9 +1,9 @@
 """Tile predictions: one asset per model, one partition per scene."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from assets.conclusion import conclude
 from assets.crew import Hand
 from assets.names import REGISTERED_SCENE, predictions_key
 from assets.partitions import scenes
+from assets.pixels import localised
 from assets.plan import Options, Plan, make_plan
 from assets.predicting import Prediction
 from constellation_pipelines.domain.errors import (
@@ -26,6 +27,8 @@ from constellation_pipelines.domain.errors import (
 )
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.domain.names import identifier
+from constellation_pipelines.lake.files import remove_work
+from constellation_pipelines.remote.hosts import is_remote
 from constellation_pipelines.store import plans, profiles, queue, tile_attempts, tiles
 from constellation_pipelines.store.database import Database
 from resources.database import DatabaseResource
@@ -100,9 +103,7 @@ def predictions_asset(card: ModelCard, dashboard_url: str) -> dg.AssetsDefinitio
             with held(opened, lease):
                 device = work.follow(context.log)
                 result = conclude(opened, plan, config.options(), device, lease)
-            shutil.rmtree(
-                plan.files.work, ignore_errors=True
-            )  # one that fails keeps it for its retry
+            remove_work(plan.files)  # one that fails keeps it for its retry
             if plan.retried:
                 adoption.forget_earlier(opened, lease, plan, lake)
             job_url = f"{dashboard_url}/job/?id={plan.job_id}"
@@ -184,9 +185,15 @@ def run_tiles(
     plan: Plan,
     lease: queue.Lease,
 ) -> dict[str, Any]:
-    """Run the missing tiles on the leased devices; return what is to be said of them."""
+    """Run the missing tiles on the leased devices; return what is to be said of them.
+
+    Raises PixelsLate where those of a remote scene do not come.
+    """
     hands: list[Hand] = []
     if plan.todo:
+        pixels = None
+        if is_remote(plan.scene.uri):
+            plan, pixels = localised(plan, Path(engines.staging))
         clients = engines.clients()
         model = plan.model
         with database.transaction() as connection:
@@ -195,7 +202,8 @@ def run_tiles(
             )
             known = tile_attempts.of_run(connection, plan.run_id)
         hands = [Hand(one, clients[one.uuid], one.profile.safe_batch) for one in devices]
-        prediction = Prediction(Committer(database, lease, plan), hands, reporter(log), log.warning)
+        committer = Committer(database, lease, plan)
+        prediction = Prediction(committer, hands, reporter(log), log.warning, pixels)
         prediction.run(plan.files.work, known)
     return device_facts(hands)
 

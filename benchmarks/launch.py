@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -86,8 +87,7 @@ def first_tile(client: httpx.Client, socket: ClientConnection, key: str) -> floa
     began = time.perf_counter()
     job_id = client.post("/jobs", json=body).raise_for_status().json()["id"]
     took = None
-    while True:
-        event = json.loads(socket.recv(timeout=TIMEOUT_S))
+    for event in heard(socket):
         if event.get("job_id") != job_id:
             continue
         if event["type"] == "tile.completed" and took is None:
@@ -98,6 +98,13 @@ def first_tile(client: httpx.Client, socket: ClientConnection, key: str) -> floa
             if took is None:
                 raise RuntimeError(f"job {job_id} completed without a tile event")
             return took
+    raise RuntimeError("the stream has ended")
+
+
+def heard(socket: ClientConnection) -> Iterator[dict[str, Any]]:
+    """Events as they come; a frame holds several."""
+    while True:
+        yield from json.loads(socket.recv(timeout=TIMEOUT_S))
 
 
 def raw_claims(database_url: str) -> list[float]:

@@ -41,7 +41,7 @@ def build(settings: Settings) -> dg.Definitions:
         resources={
             "database": DatabaseResource(url=dg.EnvVar("CONSTELLATION_DATABASE_URL")),
             "lake": lake_of(settings),
-            "engines": EnginesResource(),
+            "engines": engines_of(settings),
         },
         # One process per run: the default executor would start another and import all again.
         executor=dg.in_process_executor,
@@ -49,19 +49,12 @@ def build(settings: Settings) -> dg.Definitions:
 
 
 def newest_cards(models_dir: Path) -> list[ModelCard]:
-    """The highest version of each model, by name.
-
-    Of two names that Dagster cannot tell apart, such as a-b and a_b, the first is kept: one folder
-    must not take the assets of all others away.
-    """
+    """The highest version of each model, by name."""
     cards = [model.card for model in discover(models_dir)]
     newest: dict[str, ModelCard] = {}
     for card in sorted(cards, key=lambda card: version_order(card.version)):
         newest[card.name] = card
-    kept: dict[str, ModelCard] = {}
-    for name in sorted(newest):
-        kept.setdefault(names.identifier(name), newest[name])
-    return list(kept.values())
+    return [newest[name] for name in sorted(newest)]
 
 
 def dashboard_url(settings: Settings) -> str:
@@ -84,6 +77,11 @@ def lake_of(settings: Settings) -> LakeResource:
     return LakeResource(root=str(settings.lake_dir))
 
 
+def engines_of(settings: Settings) -> EnginesResource:
+    """The devices of a run, and the pixels that its worker stages for it."""
+    return EnginesResource(staging=str(settings.staging_dir))
+
+
 def early_start(settings: Settings) -> EarlyStart | None:
     """For the run processes of a worker; None where there is no database yet."""
     if settings.database_url is None:
@@ -93,7 +91,7 @@ def early_start(settings: Settings) -> EarlyStart | None:
         {names.dagster_job(card.name): card.name for card in cards},
         database_url=settings.database_url,
         lake=lake_of(settings),
-        engines=EnginesResource(),
+        engines=engines_of(settings),
     )
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -97,6 +97,45 @@ class Settings(BaseSettings):
     device_slots: int = Field(
         default=2, ge=1, le=64, description="Runs that may share a device, memory permitting."
     )
+    remote_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts that scenes may come from, separated by ',': host, *.domain, host:port, "
+        "http://host, s3://bucket. Empty: no network.",
+    )
+    remote_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Those hosts or addresses among them that may lie in a private network.",
+    )
+    remote_connections: int = Field(
+        default=8, ge=1, le=64, description="Requests at once for the pixels of one run."
+    )
+    remote_attempts: int = Field(
+        default=8,
+        ge=1,
+        le=1000,
+        description="A run fails when its host has failed so often in a row, without one byte.",
+    )
+    staging_mb: int = Field(
+        default=20_000, ge=1, description="Disk that fetched pixels may take on this host, in MB."
+    )
+    s3_endpoint: str | None = Field(
+        default=None, description="URL of an S3-compatible store. Unset: AWS."
+    )
+    s3_region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,40}$")
+    s3_access_key_id: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("CONSTELLATION_S3_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"),
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "CONSTELLATION_S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"
+        ),
+    )
+    s3_session_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("CONSTELLATION_S3_SESSION_TOKEN", "AWS_SESSION_TOKEN"),
+    )
     models_mb: int | None = Field(
         default=None,
         ge=1,
@@ -115,12 +154,12 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("webhook_private_hosts", mode="before")
+    @field_validator("remote_hosts", "remote_private_hosts", "webhook_private_hosts", mode="before")
     @classmethod
     def split_hosts(cls, value: object) -> object:
-        """Accept names between commas."""
+        """Accept a list with commas."""
         if isinstance(value, str):
-            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @field_validator("data_dir", "models_dir", "simulation", mode="after")
@@ -133,6 +172,11 @@ class Settings(BaseSettings):
     def lake_dir(self) -> Path:
         """Folder of the GeoParquet files and rasters."""
         return self.data_dir / "lake"
+
+    @property
+    def staging_dir(self) -> Path:
+        """Folder of the mirrors of remote scenes."""
+        return self.data_dir / "staging"
 
     @property
     def run_logs_dir(self) -> Path:

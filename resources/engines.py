@@ -1,10 +1,11 @@
-"""The lease of this run and the engines of its devices, as the worker handed them over."""
+"""The lease of this run, the engines of its devices, and where its worker stages pixels."""
 
 import json
 import os
 from uuid import UUID
 
 from dagster import ConfigurableResource
+from pydantic import Field
 
 from constellation_pipelines.domain.errors import EngineFailed
 from constellation_pipelines.inference.client import EngineClient
@@ -13,6 +14,8 @@ from constellation_pipelines.store.queue import Lease
 
 class EnginesResource(ConfigurableResource):  # type: ignore[type-arg]  # Dagster's generic is unbound
     """Reads what the worker put into the environment of the run process it forked."""
+
+    staging: str = Field(default="", description="Folder of the mirrors of remote scenes.")
 
     def lease(self, run_id: UUID) -> Lease:
         """The lease under which this process may write. Raises EngineFailed without one."""

@@ -29,6 +29,7 @@ from constellation_pipelines.domain.job import Job
 from constellation_pipelines.domain.progress import progress
 from constellation_pipelines.domain.quote import rounded
 from constellation_pipelines.domain.states import JobState
+from constellation_pipelines.remote.hosts import is_remote
 from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
@@ -135,6 +136,10 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
             to_run,
             priority=request.priority,
             account=principal.account,
+            fetched=any(
+                count > 0 and is_remote(part.scene.uri)
+                for part, count in zip(planned.scenes, to_run, strict=True)
+            ),
         )
     return Quote(
         model=planned.params.model,

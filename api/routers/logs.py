@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.deps import DatabasePart, HubPart, LinesPart, TenancyPart
+from api.deps import DatabasePart, HubPart, LinesPart, TenancyPart, until_signed_out
 from api.live.hub import Hub
 from api.live.interest import Interest, Topic
 from api.live.lines import Lines
@@ -50,6 +50,7 @@ async def follow_logs(
     hub: HubPart,
     lines: LinesPart,
     tenancy: TenancyPart,
+    request: Request,
     follow: Annotated[bool, Query(description="False: end with the last line there is.")] = True,
     last_event_id: LastEventId = None,
 ) -> StreamingResponse:
@@ -59,10 +60,23 @@ async def follow_logs(
     telling = Telling(database, hub, lines, job_id, listener, follow)
     await lines.ready()
     return StreamingResponse(
-        telling.tell(last_event_id or 0),
+        until_out(telling.tell(last_event_id or 0), listener, request),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+async def until_out(
+    told: AsyncIterator[str], listener: Listener, request: Request
+) -> AsyncIterator[str]:
+    """The stream's text, until the reader's key or session ends."""
+    out = asyncio.create_task(until_signed_out(request))
+    out.add_done_callback(lambda _: listener.close(broken=True))
+    try:
+        async for text in told:
+            yield text
+    finally:
+        out.cancel()
 
 
 class Telling:

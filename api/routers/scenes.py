@@ -10,8 +10,13 @@ from api.schemas.base import NO_CONTROLS
 from api.schemas.scene import QualityRequest, SceneDetail, ScenePage, SceneReply, SceneRequest
 from constellation_pipelines.domain.errors import SceneRefused
 from constellation_pipelines.domain.quality import QualityMask
+from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.imagery.describe import describe_scene
 from constellation_pipelines.imagery.roots import resolve_scene_path
+from constellation_pipelines.remote.hosts import allowed_by
+from constellation_pipelines.remote.ranges import Ranges
+from constellation_pipelines.remote.scenes import Description, describe_remote
+from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import audit, scenes
 
 router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
@@ -31,27 +36,38 @@ router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
 def add_scene(
     request: SceneRequest, response: Response, database: DatabasePart, settings: SettingsPart
 ) -> SceneDetail:
-    """Read a raster's header and register it. The raster stays where it is.
+    """Read a raster's header and register it. The raster stays where it is; behind a URL it must
+    be a GeoTIFF whose server answers range requests.
 
     Registering it again with other bands or another calibration describes it anew, until a job
     has used it; from then on that takes a new key.
     """
-    roots = settings.allowed_scene_roots
-    path = resolve_scene_path(request.path, roots)
-    described = describe_scene(
-        path,
-        bands=request.bands,
-        scale=request.scale,
-        offset=request.offset,
-        key=request.key,
-        quality=None if request.quality is None else quality_mask(request.quality, roots),
-    )
+    described = describe(request, settings)
     with database.transaction() as connection:
         scene = scenes.add(connection, described)
         audit.record(connection, "scene.registered", scene.key)
     response.status_code = 201 if scene.id == described.id else 200
     response.headers["Location"] = f"{router.prefix}/{scene.key}"
     return SceneDetail.of(scene)
+
+
+def describe(request: SceneRequest, settings: Settings) -> Scene:
+    """The scene at the request's path or URL."""
+    roots = settings.allowed_scene_roots
+    mask = None if request.quality is None else quality_mask(request.quality, roots)
+    told = Description(request.bands, request.scale, request.offset, request.key, mask)
+    if request.url is not None:
+        with Ranges(allowed_by(settings), connections=2) as ranges:
+            return describe_remote(ranges, request.url, settings.staging_dir, told)
+    path = resolve_scene_path(str(request.path), roots)
+    return describe_scene(
+        path,
+        bands=told.bands,
+        scale=told.scale,
+        offset=told.offset,
+        key=told.key,
+        quality=told.quality,
+    )
 
 
 def quality_mask(request: QualityRequest, roots: tuple[FilePath, ...]) -> QualityMask:

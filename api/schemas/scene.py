@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from api.schemas.base import Line, Reference, Reply, Request
+from api.schemas.base import NO_CONTROLS, Line, Reference, Reply, Request
 from constellation_pipelines.domain.quality import QualityKind
 from constellation_pipelines.domain.scene import Scene
 
@@ -24,7 +24,9 @@ class QualityRequest(Request):
 
 
 class SceneRequest(Request):
-    """A raster to register. What is left out is read from the file or the STAC Item beside it."""
+    """A raster to register, by path or by URL. What is left out is read from the file or, for a
+    path, from the STAC Item beside it.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -34,7 +36,16 @@ class SceneRequest(Request):
         },
     )
 
-    path: Reference = Field(description="A path under one of the allowed folders.")
+    path: Reference | None = Field(
+        default=None, description="A path under one of the allowed folders."
+    )
+    url: (
+        Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_CONTROLS)] | None
+    ) = Field(
+        default=None,
+        description="https://, http:// or s3:// URL of a GeoTIFF on one of the allowed hosts; "
+        "instead of a path.",
+    )
     bands: Annotated[list[BandName], Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Common names in the order of the file, - for a band without one."
     )
@@ -46,6 +57,13 @@ class SceneRequest(Request):
     quality: QualityRequest | None = Field(
         default=None, description="Else a band called SCL or QA_PIXEL, or a file the Item names."
     )
+
+    @model_validator(mode="after")
+    def one_place(self) -> Self:
+        """A raster is in one place."""
+        if (self.path is None) == (self.url is None):
+            raise ValueError("give either path or url")
+        return self
 
 
 class BandReply(Reply):

@@ -47,9 +47,7 @@ def add(
 
     settings = attached(load_settings())
     checked = add_package(path, settings.models_dir, attempt_within(timeout_s, memory_mb))
-    registered = settings.database_url is not None
-    if settings.database_url is not None:
-        register(settings.database_url, checked.model)
+    registered = register(settings.database_url, checked.model)
     facts = facts_of(checked)
     if as_json:
         print_json({**facts, "folder": checked.model.folder, "registered": registered})
@@ -59,7 +57,7 @@ def add(
     typer.echo(
         f"jobs can name it now: constellation jobs submit --model {name} --scene ..."
         if registered
-        else "no stack runs here; the model is registered when one starts"
+        else "no running stack was found; the model is registered once there is one"
     )
 
 
@@ -88,17 +86,26 @@ def attempt_within(timeout_s: float, memory_mb: int) -> "Try":
     return lambda folder: try_package(folder, timeout_s=timeout_s, memory_mb=memory_mb)
 
 
-def register(database_url: str, model: "Model") -> None:
-    """Enter a model into the database, so that jobs can name it at once."""
+def register(database_url: str | None, model: "Model") -> bool:
+    """Enter a model into the database, so that jobs can name it at once; whether that was possible.
+
+    Where it was not, the dispatcher does it as soon as it can.
+    """
+    from constellation_pipelines.domain.errors import ServiceUnavailable
     from constellation_pipelines.store import models
     from constellation_pipelines.store.database import Database
 
+    if database_url is None:
+        return False
     database = Database(database_url, max_size=1)
     try:
         with database.transaction() as connection:
             models.save(connection, model)
+    except ServiceUnavailable:
+        return False
     finally:
         database.close()
+    return True
 
 
 def facts_of(checked: "Checked") -> dict[str, Any]:

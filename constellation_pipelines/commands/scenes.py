@@ -29,7 +29,10 @@ app = typer.Typer()
 
 @app.command()
 def add(
-    paths: Annotated[list[Path], typer.Argument(help="GeoTIFF or JPEG2000 files, or folders.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="GeoTIFF or JPEG2000 files, folders, or URLs of GeoTIFFs."),
+    ],
     bands: Annotated[
         str | None, typer.Option(help="Common names in the file's order: red,green,blue,nir.")
     ] = None,
@@ -128,7 +131,7 @@ def show(
 
 
 def mask_of(
-    path: Path | None, kind: QualityKind | None, band: int, files: list[Path]
+    path: Path | None, kind: QualityKind | None, band: int, files: list[str]
 ) -> dict[str, Any]:
     """The quality mask in a request. Raises InvalidInput for half of one."""
     if path is None or kind is None:
@@ -144,19 +147,24 @@ def clouds_by(mask: dict[str, Any] | None) -> str | None:
     return None if mask is None else f"{mask['kind']}, band {mask['index']} of {mask['uri']}"
 
 
-def rasters(paths: Iterable[Path]) -> Iterable[Path]:
-    """Absolute paths of files; folders stand for the rasters in them."""
-    for path in paths:
-        if path.is_dir():
+def rasters(places: Iterable[str]) -> Iterable[str]:
+    """URLs as they are, absolute paths of files; folders stand for the rasters in them."""
+    for place in places:
+        path = Path(place)
+        if "://" in place:
+            yield place
+        elif path.is_dir():
             yield from sorted(
-                found.absolute() for found in path.iterdir() if found.suffix.lower() in SUFFIXES
+                str(found.absolute())
+                for found in path.iterdir()
+                if found.suffix.lower() in SUFFIXES
             )
         else:
-            yield path.absolute() if path.exists() else path
+            yield str(path.absolute() if path.exists() else path)
 
 
 def register(
-    client: Client, files: list[Path], request: dict[str, Any], *, quiet: bool
+    client: Client, files: list[str], request: dict[str, Any], *, quiet: bool
 ) -> Iterable[dict[str, Any]]:
     """Register files one by one, with a progress bar and a line for each."""
     from rich.console import Console
@@ -175,15 +183,16 @@ def register(
             progress.advance(task)
 
 
-def register_one(client: Client, path: Path, request: dict[str, Any]) -> dict[str, Any]:
+def register_one(client: Client, place: str, request: dict[str, Any]) -> dict[str, Any]:
     """Register one file; a refusal is a result, an API that is away is not."""
+    where = "url" if "://" in place else "path"
     try:
-        scene = client.post("/scenes", request | {"path": str(path)})
+        scene = client.post("/scenes", request | {where: place})
     except ServiceUnavailable:
         raise
     except ConstellationError as error:
-        return {"path": str(path), "refused": error.message}
-    return {"path": str(path), "scene": scene}
+        return {"path": place, "refused": error.message}
+    return {"path": place, "scene": scene}
 
 
 def line_of(result: dict[str, Any]) -> str:

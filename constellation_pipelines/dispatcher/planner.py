@@ -118,7 +118,7 @@ class Planner:
             self._door.end_cancelled(run.run_id, CANCELLED)
             return
         ended = "was lost with its worker" if run.exit_code is None else words(run.exit_code)
-        reason = f"The run's process {ended}; no attempt is left."
+        reason = run.reason or f"The run's process {ended}; no attempt is left."
         with self._database.transaction() as connection:
             plans.record_error(connection, run.run_id, reason)
         self._door.fail(run.run_id, reason)

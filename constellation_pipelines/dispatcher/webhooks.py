@@ -35,7 +35,7 @@ class Sender:
         self, database: Database, private: frozenset[str], *, timeout_s: float = TIMEOUT_S
     ) -> None:
         self._database = database
-        self._private = private
+        self._private = frozenset(host.lower() for host in private)
         self._timeout_s = timeout_s
 
     def send_next(self) -> bool:
@@ -114,9 +114,7 @@ def sending(database: Database, private: frozenset[str]) -> Iterator[None]:
     stop = threading.Event()
     sender = Sender(database, private)
     threads = [
-        threading.Thread(
-            target=work, args=(sender, stop), kwargs={"forgets": at == 0}, daemon=True
-        )
+        threading.Thread(target=work, args=(sender, stop), kwargs={"forgets": at == 0}, daemon=True)
         for at in range(SENDERS)
     ]
     for thread in threads:

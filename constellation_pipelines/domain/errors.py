@@ -106,6 +106,12 @@ class ReadFailed(ConstellationError):
     code = "read_failed"
 
 
+class PixelsLate(ConstellationError):
+    """Pixels of a remote scene that are not here yet; the run gives its device back meanwhile."""
+
+    code = "pixels_late"
+
+
 class EngineFailed(ConstellationError):
     """The engine of a device died or refused a request."""
 

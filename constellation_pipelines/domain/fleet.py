@@ -8,6 +8,17 @@ MEMORY_MARGIN = 1.1  # what a model was seen to take varies from run to run by s
 
 
 @dataclass(frozen=True, slots=True)
+class Staging:
+    """First pixels of a remote scene on their way. `note` says why the last attempt failed."""
+
+    host: str
+    done_bytes: int
+    wanted_bytes: int
+    note: str | None = None
+    again_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingRun:
     """A run in the queue. `mem_mb` is what it states; `tiles_left` is what it has still to do."""
 
@@ -23,6 +34,7 @@ class WaitingRun:
     not_before: datetime | None
     serial_job_id: UUID | None
     reserved_worker_id: UUID | None  # whose devices are kept free for it
+    staging: Staging | None = None  # what it waits for before anything else
 
 
 @dataclass(frozen=True, slots=True)

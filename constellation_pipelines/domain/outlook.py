@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from constellation_pipelines.domain.fleet import Fleet, FleetDevice, WaitingRun
+from constellation_pipelines.domain.fleet import Fleet, FleetDevice, Staging, WaitingRun
 from constellation_pipelines.domain.order import in_order
 from constellation_pipelines.domain.schedule import starts
 
@@ -18,6 +18,7 @@ class Wait(StrEnum):
     PENDING = "pending"
     FAR_BACK = "far_back"
     BACKING_OFF = "backing_off"
+    STAGING = "staging"
     SERIAL_JOB = "serial_job"
     GLOBAL_LIMIT = "global_limit"
     ACCOUNT_LIMIT = "account_limit"
@@ -76,7 +77,20 @@ def held_up(fleet: Fleet, run: WaitingRun) -> tuple[Wait, str] | None:
         )
     if not fleet.workers:
         return Wait.NO_WORKER, "no worker is running: `constellation status` tells what is up"
+    if run.staging is not None:
+        return Wait.STAGING, staging_in_words(run.staging, fleet.at)
     return None
+
+
+def staging_in_words(staging: Staging, at: datetime) -> str:
+    """How far the first pixels are, or why they do not come."""
+    if staging.note is not None and staging.again_at is not None and staging.again_at > at:
+        again = staging.again_at.astimezone(UTC).strftime("%H:%M:%S")
+        return f"{staging.note}; tried again at {again} UTC"
+    if staging.wanted_bytes == 0:
+        return f"its first pixels will be fetched from {staging.host}"
+    done_mb, wanted_mb = staging.done_bytes / 1e6, staging.wanted_bytes / 1e6
+    return f"its pixels are being fetched from {staging.host}: {done_mb:.1f} of {wanted_mb:.1f} MB"
 
 
 def unplaceable(fleet: Fleet, run: WaitingRun) -> tuple[Wait, str] | None:

@@ -183,6 +183,8 @@ def why_unknown(
     fleet: Fleet, runs: Sequence[WaitingRun], paces: Mapping[str, Pace], tiles: int
 ) -> str:
     """Why no end can be told of runs that could be placed."""
+    if any(run.staging is not None for run in runs):
+        return "a scene has to be fetched from its host first, and nobody knows how long that takes"
     if len(fleet.waiting) + len(runs) > LOOKED_AHEAD:
         return f"more than {LOOKED_AHEAD} runs wait: what comes later is too uncertain to say"
     usable = {one.name for one in fleet.devices if one.healthy}

@@ -100,7 +100,7 @@ def checked_url(url: str, private: Collection[str] = ()) -> SplitResult:
         raise refused("write its host and path in plain ASCII, other characters as %-codes")
     if " " in url:
         raise refused("it must hold no space")
-    if parts.hostname in private:
+    if parts.hostname in {host.lower() for host in private}:
         return parts
     if parts.scheme != "https":
         raise refused("it must begin with https://")

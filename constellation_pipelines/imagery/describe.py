@@ -39,13 +39,15 @@ def describe_scene(
     offset: float | None = None,
     key: str | None = None,
     quality: QualityMask | None = None,
+    content_digest: str | None = None,
 ) -> Scene:
     """Describe a GeoTIFF or JPEG2000 file from its header, its digest and the Item beside it.
 
     `bands` names the bands in the file's order and wins over Item, descriptions and colours;
     `scale` and `offset` hold for every band: physical value = stored value * scale + offset.
     `key` is made from the file's name unless given. `quality` says which pixels are clouded; its
-    path, like this one, is resolved already. Raises SceneRefused with one line that says
+    path, like this one, is resolved already. `content_digest` stands for the file's sha256 where
+    the file is a mirror whose pixels are not here. Raises SceneRefused with one line that says
     what to do; InvalidInput for a key that cannot be one.
     """
     path = path.absolute()
@@ -63,11 +65,12 @@ def describe_scene(
         mask = find_quality(path, grid, described, told=quality, item=item)
         nodata = None if dataset.nodata is None else float(dataset.nodata)
         media_type = MEDIA_TYPES[dataset.driver]
+    content = content_digest or file_digest(path)
     scene = Scene(
         id=new_id(),
         key=scene_key,
         uri=str(path),
-        digest=scene_digest(path, described, nodata, mask),
+        digest=scene_digest(content, described, nodata, quality_parts(mask, path, content)),
         grid=replace(grid, aspect=width_m / height_m),
         bands=described,
         nodata=nodata,
@@ -114,18 +117,32 @@ def check_key(key: str) -> str:
     raise InvalidInput("a key must not look like an id; choose a name", field="key")
 
 
+def file_digest(path: Path) -> str:
+    """Sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def quality_parts(mask: QualityMask | None, path: Path, content: str) -> list[object] | None:
+    """What of a mask decides results; one that is a band of the raster has its content."""
+    if mask is None:
+        return None
+    return quality_digest(mask, content if mask.uri == str(path) else file_digest(Path(mask.uri)))
+
+
 def scene_digest(
-    path: Path, bands: Sequence[Band], nodata: float | None, quality: QualityMask | None = None
+    content: str,
+    bands: Sequence[Band],
+    nodata: float | None,
+    quality: list[object] | None = None,
 ) -> str:
-    """Sha256 over the file's own sha256, how its values are to be read, and its quality mask.
+    """Sha256 over the digest of the content, how its values are to be read, and its quality mask.
 
     The same file with another scale is another scene to a model, so its results are others too.
     """
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     parts: list[object] = [content, [_reading(band) for band in bands], nodata]
     if quality is not None:
-        parts.append(quality_digest(quality))
+        parts.append(quality)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """A scene's quality mask: named by a caller, a band of the raster, or a file beside it."""
 
-import hashlib
 import math
 import os
 import re
@@ -48,10 +47,8 @@ def find_quality(
     return mask
 
 
-def quality_digest(mask: QualityMask) -> list[object]:
-    """What of a mask decides results: its kind, its band and the sha256 of its file."""
-    with Path(mask.uri).open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+def quality_digest(mask: QualityMask, content: str) -> list[object]:
+    """What of a mask decides results: its kind, its band and the digest of its file."""
     return [mask.kind.value, mask.index, content]
 
 

@@ -13,8 +13,9 @@ from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.batch import Batch
+from constellation_pipelines.inference.cuda_lane import CudaLane
 from constellation_pipelines.inference.faulty_device import DeviceLost, FaultyDevice
-from constellation_pipelines.inference.lanes import CudaLane, Lane, ProcessorLane
+from constellation_pipelines.inference.lanes import Lane, ProcessorLane
 from constellation_pipelines.inference.network import MEBIBYTE, Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.turns import Turns

@@ -203,7 +203,7 @@ class DenseTiles:
             values = means[0].cpu().numpy()
             return Pixels(np.where(np.isfinite(values), values, np.float32(np.nan)), None)
         number, top = best(means)
-        return Pixels(self._classes[number.cpu().numpy()], top.cpu().numpy())
+        return Pixels(self._classes.take(number.cpu().numpy()), top.cpu().numpy())
 
     def _deliver(
         self, place: Place, owned: Window, valid: NDArray[np.bool_] | None, found: Pixels | None

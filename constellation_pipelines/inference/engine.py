@@ -198,7 +198,6 @@ class Conversation:
             results.append(result)
         return {
             "tiles": len(results),
-            "chips": sum(sum(result.class_counts.values()) for result in results),
             "load_ms": 1000 * (ready - began),
             "read_ms": sum(result.read_ms for result in results),
             "infer_ms": sum(result.infer_ms for result in results),

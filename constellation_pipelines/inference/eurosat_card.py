@@ -167,7 +167,7 @@ def hyperparameters_of(trained: Trained) -> dict[str, Any]:
         "label_smoothing": plan.label_smoothing,
         "average_decay": plan.average_decay,
         "phases": [
-            {"share_of_epochs": phase.share, "chip_px": phase.px, "mixed": phase.mixed}
+            {"epochs": round(phase.share * plan.epochs), "chip_px": phase.px, "mixed": phase.mixed}
             for phase in plan.phases
         ],
         "augmentation": (

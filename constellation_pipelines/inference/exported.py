@@ -4,6 +4,7 @@ Torch's loader is not used: it unpickles parts of an archive and evaluates expre
 Python. Nothing of either is here. Expressions stand only beside shapes, which we do not need.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from constellation_pipelines.inference.exported_graph import Graph, Step, Value,
 from constellation_pipelines.inference.fixed_batch import FixedBatch
 
 KINDS = ("weights", "constants")
+MOST_REPEATED = 1 << 24  # elements of a tensor whose bytes stand for several of its elements
 TYPES = {  # by their numbers in the archive's schema
     1: torch.uint8,
     2: torch.int8,
@@ -65,6 +67,8 @@ def tensor_of(archive: ExportedArchive, payload: Payload, storages: dict[str, Te
         raise archive.refused(f"does not say how {shown(payload.name)} lies in memory")
     if not empty and last >= storage.numel():
         raise archive.refused(f"holds fewer numbers than {shown(payload.name)} has")
+    if math.prod(max(size, 1) for size in sizes) > max(storage.numel(), MOST_REPEATED):
+        raise archive.refused(f"repeats the numbers of {shown(payload.name)} too often")
     if empty:
         return torch.zeros(sizes, dtype=dtype)
     tensor = storage.as_strided(sizes, strides, payload.offset)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ class FaultyDevice:
         self._index = index
         self._file = file
         self._failed_reads: Counter[Place] = Counter()
+        self._stopping = threading.Lock()
 
     @property
     def script(self) -> DeviceScript:
@@ -44,8 +46,9 @@ class FaultyDevice:
                 f"simulated: {needed_mb:.0f} MB do not fit into {script.memory_mb} MB"
             )
         time.sleep(script.slow_ms / 1000)
-        if script.hang is Hang.PROCESS:
-            os.kill(os.getpid(), signal.SIGSTOP)
+        with self._stopping:  # one lane at a time, so that one SIGCONT is enough for all
+            if self.script.hang is Hang.PROCESS:
+                os.kill(os.getpid(), signal.SIGSTOP)
         while self.script.hang is Hang.BATCH:
             time.sleep(HANG_POLL_S)
 

@@ -4,6 +4,7 @@ ONNX is protobuf. The few messages that matter are walked here by their field nu
 neither onnx nor its runtime is needed to refuse a file.
 """
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,8 +41,10 @@ def check_onnx(path: Path) -> None:
     if path.stat().st_size > LARGEST_BYTES:
         raise ModelRefused(f"{path.name} is larger than an ONNX file can be")
     try:
-        graphs = walk(memoryview(path.read_bytes()), "model", path.name, 0)
-    except (Malformed, IndexError) as error:
+        with path.open("rb") as file:  # mapped: of the numbers only where they lie is looked at
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        graphs = walk(content, "model", path.name, 0)
+    except (Malformed, IndexError, ValueError) as error:
         raise ModelRefused(f"{path.name} is not an ONNX file") from error
     if graphs == 0:
         raise ModelRefused(f"{path.name} is not an ONNX file: it holds no graph")

@@ -12,6 +12,7 @@ from constellation_pipelines.domain.card import parse_card
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.domain.model import Model, WeightsFormat
+from constellation_pipelines.domain.names import identifier
 from constellation_pipelines.inference.exported_archive import ExportedArchive
 from constellation_pipelines.inference.onnx_file import check_onnx
 
@@ -51,14 +52,18 @@ def discover(models_dir: Path) -> list[Model]:
     """The packages in <models_dir>/<name>/<version>/, by name and version.
 
     A package that is refused is left out and said in the log: one bad folder must not take the
-    others away.
+    others away. Of two names that Dagster cannot tell apart, a-b and a_b, the first is taken.
     """
-    found = []
+    found: list[Model] = []
+    names: dict[str, str] = {}
     for path in sorted(models_dir.glob(f"*/*/{CARD_FILE}")):
         try:
             model = load_package(path.parent)
             if (model.card.name, model.card.version) != path.parts[-3:-1]:
                 raise ModelRefused(f"the card says it is {model.card.reference}")
+            first = names.setdefault(identifier(model.card.name), model.card.name)
+            if first != model.card.name:
+                raise ModelRefused(f"Dagster cannot tell its name from that of {first}")
         except ModelRefused as error:
             log.warning("model package %s left out: %s", "/".join(path.parts[-3:-1]), error)
             continue

@@ -148,7 +148,7 @@ def learn(
             scores = network(standardise(relight(values)))
         loss = nn.functional.cross_entropy(scores.float(), labels, ignore_index=UNLABELLED)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         total += float(loss.detach())
@@ -206,7 +206,8 @@ class Sampler:
 def mirror(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Positions outside 0..size-1 folded back into it."""
     folded = np.mod(positions, 2 * size)
-    return np.minimum(folded, 2 * size - 1 - folded)
+    nearest: NDArray[np.int64] = np.minimum(folded, 2 * size - 1 - folded)
+    return nearest
 
 
 def relight(values: Tensor) -> Tensor:
@@ -234,13 +235,14 @@ def eastern(scene: LabelledScene) -> LabelledScene:
 
 def border(scene: LabelledScene) -> int:
     """First column of the validation region."""
-    return math.ceil(scene.labels.shape[1] * (1 - VALIDATION_SHARE))
+    width_px: int = scene.labels.shape[1]
+    return math.ceil(width_px * (1 - VALIDATION_SHARE))
 
 
 def columns(scene: LabelledScene, kept: slice) -> LabelledScene:
     """Some columns of a scene."""
     return LabelledScene(
-        scene.name, scene.digest, scene.gsd_m, scene.values[:, :, kept], scene.labels[:, kept]
+        scene.name, scene.sha256, scene.gsd_m, scene.values[:, :, kept], scene.labels[:, kept]
     )
 
 

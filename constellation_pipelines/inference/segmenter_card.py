@@ -41,6 +41,8 @@ NOT_FOR = (
     "from spectral indices, never against a map that people made.",
     "Scenes with near infrared: the indices themselves are better there, and cheaper.",
     "Land unlike that of the few scenes it was trained on; they are listed under training_data.",
+    "Dark woods and green lakes, which it mistakes for each other; sand, salt and roofs as bright "
+    "as 8 bits go, which it takes for snow; deserts, of which it has seen none.",
     "Clouds and snow at fine resolution: all that it saw of them had pixels of about 500 m.",
     "Telling snow from cloud, or built from bare ground: they are one class each.",
 )
@@ -172,7 +174,7 @@ def training_data_of(trained: Segmenter) -> dict[str, Any]:
         "scenes": [
             {
                 "name": scene.name,
-                "digest": scene.digest,
+                "sha256": scene.sha256,
                 "gsd_m": round(scene.gsd_m, 1),
                 "labelled": round(float((scene.labels != UNLABELLED).mean()), 4),
             }

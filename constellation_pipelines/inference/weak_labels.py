@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.fit import Radiometry, radiometry
 from constellation_pipelines.domain.scene import Band, Scene
+from constellation_pipelines.inference.package import file_sha256
 
 CLASSES = ("Water", "Vegetation", "BareOrBuilt", "SnowOrCloud")
 UNLABELLED = 255
@@ -34,10 +35,13 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class LabelledScene:
-    """A scene's red, green and blue in 0..1 (3, h, w), and a class or 255 per pixel (h, w)."""
+    """A scene's red, green and blue in 0..1 (3, h, w), and a class or 255 per pixel (h, w).
+
+    `sha256` is the raster file's.
+    """
 
     name: str
-    digest: str
+    sha256: str
     gsd_m: float
     values: Values
     labels: NDArray[np.uint8]
@@ -66,7 +70,9 @@ def label(values: Mapping[str, Values], *, calibrated: bool) -> NDArray[np.uint8
 def index(one: Values, other: Values) -> Values:
     """Normalised difference, -1..1; 0 where both are dark."""
     total = one + other
-    return np.divide(one - other, total, out=np.zeros_like(total), where=np.abs(total) > 1e-3)
+    result = np.zeros_like(total)
+    np.divide(one - other, total, out=result, where=np.abs(total) > 1e-3)
+    return result
 
 
 def read_scene(scene: Scene, reflectance_white: float) -> LabelledScene:
@@ -93,7 +99,7 @@ def read_scene(scene: Scene, reflectance_white: float) -> LabelledScene:
     hole = missing(stored, scene.nodata)
     if hole.any() and valid.any():  # as the engine fills them
         values[:, hole] = values[:, valid].mean(1, keepdims=True)
-    return LabelledScene(scene.key, scene.digest, scene.gsd_m, values, labels)
+    return LabelledScene(scene.key, file_sha256(Path(scene.uri)), scene.gsd_m, values, labels)
 
 
 def wanted(scene: Scene) -> dict[str, Band] | None:

@@ -1,6 +1,7 @@
 """Where results lie in the lake, and how a file appears there whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,11 +58,28 @@ def clear_drafts(files: RunFiles) -> None:
 
     Only the holder of the run's lease may call it: a late writer finds its draft gone, and fails.
     """
+    shutil.rmtree(leaving(files.work), ignore_errors=True)
     for path in files.all():
         # The folder of rasters is the run's own, so whatever is hidden there is a draft of it.
         pattern = f".{path.name}.*" if path.suffix == ".parquet" else ".*"
         for draft in path.parent.glob(pattern):
             draft.unlink(missing_ok=True)
+
+
+def remove_work(files: RunFiles) -> None:
+    """Remove a run's working rasters all at once: whoever dies in between leaves no part of them
+    that could be taken for the whole.
+    """
+    gone = leaving(files.work)
+    shutil.rmtree(gone, ignore_errors=True)
+    if files.work.exists():
+        files.work.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def leaving(work: Path) -> Path:
+    """What a folder is called while it is removed."""
+    return work.with_name(f".{work.name}.gone")
 
 
 @contextmanager

@@ -97,6 +97,7 @@ class ConstellationRunLauncher(RunLauncher[T_DagsterInstance], ConfigurableClass
                 priority=tags.priority(run.tags),
                 gpu_count=tags.gpu_count(run.tags),
                 mem_mb=tags.gpu_mem_mb(run.tags),
+                scene_key=run.tags.get(tags.PARTITION),
             )
 
     def launch_run(self, context: LaunchRunContext) -> None:

@@ -35,7 +35,8 @@ LOST_RACE = (
 
 # healthy, ours    the worker's devices; those of them that may take a run, locked by us
 # device           with what is left of each: slots, memory
-# waiting          runs that nothing but room holds up
+# waiting          runs that nothing but room holds up; of remote scenes those whose first pixels
+#                  this worker has on its host
 # account, fleet   what is held under each limit, and the lowest free number below it
 # shape, place     kinds of waiting runs (few, however many wait), and each on each device
 # kept_for, kept   a run that smaller ones would pass for ever, and the devices kept free for it:
@@ -73,6 +74,9 @@ with healthy as (
     from constellation.run_queue q
    where state = 'queued' and (not_before is null or not_before <= now())
      and not exists (select 1 from leased l where l.serial_job_id = q.serial_job_id)
+     and not exists (select 1 from constellation.stagings g
+                      where g.run_id = q.run_id
+                        and (g.state = 'wanted' or g.worker_id <> %(worker_id)s))
 ), account as (
   select of_account.*,
          case when most is not null then

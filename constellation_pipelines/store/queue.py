@@ -7,6 +7,7 @@ changes nothing once the number is out of date. All times are the database's.
 from dataclasses import dataclass
 from uuid import UUID
 
+from constellation_pipelines.store import stagings
 from constellation_pipelines.store.claims import Claim as Claim
 from constellation_pipelines.store.claims import claim as claim
 from constellation_pipelines.store.database import Connection
@@ -81,8 +82,9 @@ returning attempt
 
 # Over, but Dagster was never told. A run that had a worker has no process left that could tell; one
 # that was withdrawn while it waited gets a grace, for its canceller is about to.
-UNTOLD = """
-select q.run_id, q.exit_code, q.cancel_requested or r.state = 'CANCELLING' as cancelled
+UNTOLD = f"""
+select q.run_id, q.exit_code, q.cancel_requested or r.state = 'CANCELLING' as cancelled,
+       case when q.exit_code = {stagings.NO_PIXELS} then r.error end as reason
   from constellation.runs r join constellation.run_queue q on q.run_id = r.id
  where r.state in ('QUEUED', 'STARTING', 'RUNNING', 'CANCELLING')
    and q.state = 'done'
@@ -99,8 +101,12 @@ def enqueue(
     priority: int,
     gpu_count: int,
     mem_mb: int | None = None,
+    scene_key: str | None = None,
 ) -> None:
     """Put a run into the queue and wake the workers. A run that waits or runs stays as it is.
+
+    One of a remote scene waits for its first pixels. `scene_key` names the scene of a run that
+    Dagster made.
 
     A run of a job from the API has the priority of its job. `mem_mb` is what the run states that it
     needs on each device; what was measured goes before it.
@@ -116,6 +122,8 @@ def enqueue(
             "mem_mb": mem_mb,
         },
     )
+    if gpu_count > 0:
+        stagings.want(connection, run_id, scene_key)
     wake(connection, QUEUE_CHANNEL, run_id)
 
 
@@ -196,11 +204,15 @@ def requeue(
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """A run that is over in the queue but not in Dagster. `cancelled`: its end was asked for."""
+    """A run that is over in the queue but not in Dagster. `cancelled`: its end was asked for.
+
+    `reason` is that of a run whose pixels did not come, so that it never had a process.
+    """
 
     run_id: UUID
     exit_code: int | None
     cancelled: bool
+    reason: str | None = None
 
 
 def untold(connection: Connection) -> list[Untold]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from constellation_pipelines.domain.fleet import WaitingRun
+from constellation_pipelines.domain.fleet import Staging, WaitingRun
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.domain.job import JobParams
 from constellation_pipelines.domain.model import Model
@@ -68,8 +68,12 @@ def quote(
     *,
     priority: int,
     account: str,
+    fetched: bool = False,
 ) -> Cost:
-    """What a job with so many tiles to run in each scene would take, were it submitted now."""
+    """What a job with so many tiles to run in each scene would take, were it submitted now.
+
+    `fetched` says that pixels of one of its scenes have to come from another host first.
+    """
     with seeing_all(connection):  # the queue is everyone's, and so are the devices
         known = paces(connection, model)
         fleet = waiting.fleet(connection, more_digests=(model.digest,))
@@ -87,5 +91,6 @@ def quote(
         not_before=None,
         serial_job_id=ids[0] if params.mode == "serial" else None,
         reserved_worker_id=None,
+        staging=Staging("", 0, 0) if fetched else None,
     )
     return cost(fleet, new_runs(template, tiles, ids), known)

@@ -5,12 +5,14 @@ import random
 import signal
 
 from constellation_pipelines.domain.fault import Decision, Fault, FaultKind
-from constellation_pipelines.store import faults, jobs, queue
+from constellation_pipelines.store import faults, jobs, queue, stagings
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.tiles import lock_job
 
 # A process says this when a service it needs was away: the run goes on, and pays no attempt.
 GAVE_BACK = os.EX_TEMPFAIL
+# A process says this when pixels of its remote scene did not come: it waits for them in the queue.
+STARVED = stagings.NO_PIXELS
 MOST_TIMES_GIVEN_BACK = 10
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -55,6 +57,8 @@ def settle(
         queue.finish(connection, lease, code)
         queue.wake(connection, jobs.CANCEL_CHANNEL, lease.run_id)
         return None
+    if code == STARVED and stagings.starved(connection, lease.run_id):
+        return queue.requeue(connection, lease, resume=True, spend_attempt=False)
     gave_back = code == GAVE_BACK and row["times_given_back"] < MOST_TIMES_GIVEN_BACK
     free = moved or gave_back
     delay_s = pause_s(row["times_given_back"]) if gave_back else 0.0

@@ -1,6 +1,7 @@
 """Waiting runs: why they wait, where they stand, about when they start."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from constellation_pipelines.domain.fleet import (
@@ -8,6 +9,7 @@ from constellation_pipelines.domain.fleet import (
     FleetDevice,
     HeldRun,
     Measured,
+    Staging,
     WaitingRun,
 )
 from constellation_pipelines.domain.outlook import Outlook, Wait, outlooks
@@ -31,8 +33,14 @@ greatest(coalesce(r.tiles_planned - r.tiles_reused - r.tiles_completed - r.tiles
 WAITING = f"""
 select q.run_id, coalesce(q.account, '') as account, q.priority, q.enqueued_at, q.gpu_count,
        q.mem_mb, q.model_digest, q.chip_px, {TILES_LEFT} as tiles_left, q.not_before,
-       q.serial_job_id, q.reserved_worker_id
+       q.serial_job_id, q.reserved_worker_id,
+       case when g.run_id is not null then jsonb_build_object(
+         'host', split_part(s.uri, '/', 3), 'done_bytes', g.done_bytes,
+         'wanted_bytes', g.wanted_bytes, 'note', g.note) end as staging,
+       g.not_before as again_at
   from constellation.run_queue q left join constellation.runs r on r.id = q.run_id
+  left join constellation.stagings g on g.run_id = q.run_id and g.state = 'wanted'
+  left join constellation.scenes s on s.id = g.scene_id
  where q.state = 'queued'
  order by q.priority desc, q.enqueued_at, q.run_id limit %(limit)s
 """
@@ -105,7 +113,7 @@ def fleet(connection: Connection, more_digests: Sequence[str] = ()) -> Fleet:
     return Fleet(
         at=limits["at"],
         workers=limits["workers"],
-        waiting=tuple(WaitingRun(**row) for row in waiting),
+        waiting=tuple(waiting_run(row) for row in waiting),
         held=tuple(held_run(row) for row in held),
         devices=tuple(FleetDevice(**row) for row in connection.execute(DEVICES)),
         measured={
@@ -118,6 +126,13 @@ def fleet(connection: Connection, more_digests: Sequence[str] = ()) -> Fleet:
         account_limit=limits["per_account"],
         account_limits=limits["accounts"],
     )
+
+
+def waiting_run(row: dict[str, Any]) -> WaitingRun:
+    """The run in a row of WAITING."""
+    staging, again_at = row.pop("staging"), row.pop("again_at")
+    found = None if staging is None else Staging(**staging, again_at=again_at)
+    return WaitingRun(**row, staging=found)
 
 
 def held_run(row: dict[str, object]) -> HeldRun:

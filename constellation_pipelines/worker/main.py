@@ -18,6 +18,8 @@ from constellation_pipelines.events.bus import Bus
 from constellation_pipelines.gpu.door import DeviceDoor
 from constellation_pipelines.gpu.inventory import offered, open_door
 from constellation_pipelines.inference.package import discover
+from constellation_pipelines.remote.hosts import allowed_by
+from constellation_pipelines.remote.ranges import Ranges
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import devices as store_devices
 from constellation_pipelines.store import workers
@@ -27,6 +29,8 @@ from constellation_pipelines.worker.engines import Engines, Patience
 from constellation_pipelines.worker.orders import Channel
 from constellation_pipelines.worker.orphans import mark_children
 from constellation_pipelines.worker.scratch import scratch_folder
+from constellation_pipelines.worker.staging import AT_ONCE, Stager
+from constellation_pipelines.worker.staging_session import Limits, Parts
 from constellation_pipelines.worker.stamp import stamp
 from constellation_pipelines.worker.supervisor import Supervisor
 from constellation_pipelines.worker.telemetry import Telemetry
@@ -39,10 +43,12 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises ServiceUnavailable without a database or devices, Conflict where the host has a worker.
+    Raises ServiceUnavailable without a database or devices, Conflict where the host has a worker,
+    InvalidInput for a list of remote hosts that makes no sense.
     """
     if settings.database_url is None:
         raise ServiceUnavailable("CONSTELLATION_DATABASE_URL is not set; start `constellation up`")
+    allowed_by(settings)  # a list of hosts that makes no sense is told before anything starts
     door = open_door(
         settings.host_name, settings.simulate_gpus, SimulationFile(settings.simulation_file)
     )
@@ -133,11 +139,22 @@ def serve(
 
     zygotes = Zygotes(lambda stamp: start_zygote(settings.definitions, stamp), now)
     supervisor = Supervisor(database, worker_id, engines, zygotes, telemetry)
-    try:
-        supervisor.serve(stop)
-    finally:
-        zygotes.stop()  # their children end with them
-        supervisor.hand_back()
+    with stager_of(settings, database, worker_id):  # its end may take seconds, the runs' must not
+        try:
+            supervisor.serve(stop)
+        finally:
+            zygotes.stop()  # their children end with them
+            supervisor.hand_back()
+
+
+@contextmanager
+def stager_of(settings: Settings, database: Database, worker_id: UUID) -> Iterator[None]:
+    """Fetch pixels of remote scenes meanwhile. Without allowed hosts it says so to their runs."""
+    connections = settings.remote_connections
+    limits = Limits(connections, settings.remote_attempts, settings.staging_mb * 2**20)
+    with Ranges(allowed_by(settings), connections=AT_ONCE * connections) as ranges:
+        with Stager(Parts(database, worker_id, ranges, settings.staging_dir, limits)):
+            yield
 
 
 def start_zygote(definitions: str, stamp: str) -> Handle:

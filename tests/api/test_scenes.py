@@ -86,7 +86,7 @@ def test_a_path_that_is_no_scene_is_refused(
         ({"offset": -1e300}, "/offset"),
         ({"key": "a,b"}, "/key"),
         ({"key": "../x"}, "/key"),
-        ({"url": "http://x"}, "/url"),
+        ({"href": "http://x"}, "/href"),
         ({"quality": "m.tif"}, "/quality"),
         ({"quality": {"path": "m.tif"}}, "/quality/kind"),
         ({"quality": {"path": "m.tif", "kind": "fmask"}}, "/quality/kind"),

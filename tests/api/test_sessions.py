@@ -7,7 +7,7 @@ from http.cookies import Morsel, SimpleCookie
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from api.gate import COOKIE
 from api.guard import KNOWN_FOR_S
@@ -15,7 +15,7 @@ from constellation_pipelines.domain.account import Scope
 from constellation_pipelines.domain.secret import csrf_token, new_key, new_session
 from constellation_pipelines.store import keys
 from tests.api.people import client, make_key
-from tests.api.service import Service, save_model, serving
+from tests.api.service import MODEL, Service, add_scene, save_model, serving
 from tests.api.test_jobs import problem_of
 from tests.conftest import PostgresServer, scratch_database
 
@@ -163,6 +163,15 @@ def test_a_cookie_that_is_none_of_ours_opens_nothing(guarded: Service, cookie: s
 # ---- the stream ----
 
 
+def closing_code(socket: ClientConnection) -> int | None:
+    """The code with which the server closes the socket, however much it says before."""
+    try:
+        while True:
+            socket.recv(timeout=60)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
+
+
 def test_the_stream_is_opened_by_cookie_or_key(guarded: Service, browser: httpx.Client) -> None:
     cookie = {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
     key = {"Authorization": f"Bearer {make_key(guarded.database, 'ann').text}"}
@@ -171,10 +180,7 @@ def test_the_stream_is_opened_by_cookie_or_key(guarded: Service, browser: httpx.
             assert socket.ping().wait(10)
     for wrong in ({}, {"Authorization": f"Bearer {new_key().text}"}):
         with connect(guarded.websocket_url, additional_headers=wrong) as socket:
-            with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(timeout=60)
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 4401
+            assert closing_code(socket) == 4401
 
 
 def test_the_stream_is_closed_when_the_key_is_revoked(guarded: Service) -> None:
@@ -183,17 +189,28 @@ def test_the_stream_is_closed_when_the_key_is_revoked(guarded: Service) -> None:
     with connect(guarded.websocket_url, additional_headers=header) as socket:
         with guarded.database.transaction() as connection:
             keys.revoke(connection, key.prefix)
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=60)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 4401
+        assert closing_code(socket) == 4401
 
 
 def test_the_stream_is_closed_when_the_key_expires(guarded: Service) -> None:
     key = make_key(guarded.database, "ann", lasts_s=8)
     header = {"Authorization": f"Bearer {key.text}"}
     with connect(guarded.websocket_url, additional_headers=header) as socket:
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=60)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 4401
+        assert closing_code(socket) == 4401
+
+
+def test_a_log_that_is_followed_ends_with_the_key(guarded: Service) -> None:
+    key = make_key(guarded.database, "ann")
+    with client(guarded, key.text) as http:
+        job = http.post("/jobs", json={"model": MODEL, "scenes": [add_scene_of(guarded, http)]})
+        url = f"/jobs/{job.json()['id']}/logs"
+        with http.stream("GET", url) as told:
+            assert told.status_code == 200
+            with guarded.database.transaction() as connection:
+                keys.revoke(connection, key.prefix)
+            assert "event: end" not in "".join(told.iter_text())
+        problem_of(http.get(url), 401)
+
+
+def add_scene_of(guarded: Service, http: httpx.Client) -> str:
+    return add_scene(Service(guarded.url, guarded.database, guarded.scenes, http), "followed")

@@ -30,9 +30,12 @@ def test_every_model_package_has_assets_checks_and_a_job(definitions: dg.Definit
         "predictions/eurosat_landcover",
         "coverage/eurosat_landcover",
         "training/eurosat_landcover",
+        "predictions/landcover_unet",
+        "coverage/landcover_unet",
+        "training/landcover_unet",
     }
-    assert "predict_eurosat_landcover" in repository.job_names
-    assert len(repository.asset_graph.asset_check_keys) == 4
+    assert {"predict_eurosat_landcover", "predict_landcover_unet"} <= set(repository.job_names)
+    assert len(repository.asset_graph.asset_check_keys) == 2 * 4  # of each model
 
 
 def test_lineage_goes_from_scene_to_predictions_to_coverage(definitions: dg.Definitions) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.training import KEY, eurosat_landcover_training
+from assets.training import EPOCHS, KEY, SEED, eurosat_landcover_training
 from constellation_pipelines.inference.package import load_package
 from tests.inference.archives import small_rows, write_archive
 
@@ -37,6 +37,13 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     assert not result.success
     (event,) = result.get_step_failure_events()
     return str(event.step_failure_data.user_failure_data)
+
+
+def test_its_defaults_are_the_plans_own() -> None:
+    """Stated twice, because a definition must not import torch."""
+    from constellation_pipelines.inference.train import TrainingPlan
+
+    assert (EPOCHS, SEED) == (TrainingPlan().epochs, TrainingPlan().seed)
 
 
 def test_without_a_version_it_leaves_the_models_folder_alone(archive: Path, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 import threading
 import time
 
+import pytest
+
 from assets.work import SMALLEST_PIECE, Work
+from constellation_pipelines.domain.errors import PixelsLate
 from constellation_pipelines.domain.window import Window
 
 TILES = [Window(row, col, 1, 1) for row in range(10) for col in range(10)]
@@ -69,3 +72,61 @@ def test_everybody_goes_home_when_the_rest_is_not_wanted() -> None:
     work.stop()
     assert work.take() is None
     assert not work.done
+
+
+class Tide:
+    """Pixels that come tile by tile."""
+
+    def __init__(self, *here: Window) -> None:
+        self.here = set(here)
+
+    def look(self) -> None:
+        """Nothing to see: the set is looked at each time."""
+
+    def has(self, window: Window) -> bool:
+        return window in self.here
+
+
+def test_tiles_of_a_remote_scene_are_given_out_once_their_pixels_are_here() -> None:
+    tide = Tide(TILES[0], TILES[2])
+    work = Work(TILES[:5], hands=1, pixels=tide)
+    assert work.take() == (TILES[0], TILES[2])
+    threading.Timer(0.3, lambda: tide.here.update(TILES[:5])).start()
+    assert work.take() == (TILES[1], TILES[3], TILES[4])
+    work.settle(TILES[:5])
+    assert work.take() is None
+
+
+def test_suspects_wait_for_their_pixels_too() -> None:
+    tide = Tide()
+    work = Work((), hands=1, alone=TILES[:2], pixels=tide)
+    threading.Timer(0.3, lambda: tide.here.add(TILES[0])).start()
+    assert work.take() == (TILES[0],)
+
+
+def test_a_device_is_not_held_for_pixels_that_do_not_come() -> None:
+    work = Work(TILES[:5], hands=1, pixels=Tide(TILES[0]), starved_s=0.3)
+    assert work.take() == (TILES[0],)
+    work.settle(TILES[:1])
+    began = time.monotonic()
+    with pytest.raises(PixelsLate, match="pixels of 4 tiles have not come"):
+        work.take()
+    assert time.monotonic() - began >= 0.3
+
+
+def test_nobody_starves_while_another_engine_has_tiles() -> None:
+    tide = Tide(TILES[0])
+    work = Work(TILES[:2], hands=2, pixels=tide, starved_s=0.3)
+    assert work.take() == (TILES[0],)
+    threading.Timer(1.0, lambda: work.settle(TILES[:1])).start()
+    began = time.monotonic()
+    with pytest.raises(PixelsLate):
+        work.take()
+    assert time.monotonic() - began >= 1.3
+
+
+def test_a_tile_that_is_tried_again_is_no_tile_that_is_late() -> None:
+    work = Work(TILES[:1], hands=1, pixels=Tide(TILES[0]), starved_s=0.1)
+    work.take()
+    work.run_later(TILES[:1], 0.5)
+    assert work.take() == (TILES[0],)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from constellation_pipelines.cli import run
+from constellation_pipelines.commands.scenes import rasters
 from constellation_pipelines.domain.ids import new_id
 from tests.api.service import MODEL, Service, save_model, serving, square, write_raster
 from tests.conftest import PostgresServer, scratch_database
@@ -390,3 +391,20 @@ def test_an_api_that_is_away_is_one_clear_line(
     err = capsys.readouterr().err
     assert reason in err
     assert err.count("\n") == 1
+
+
+def test_urls_stay_as_they_are_and_files_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b.tif").touch()
+    monkeypatch.chdir(tmp_path)
+    places = ["https://a.example/x.tif", "s3://bucket/x.tif", "a.tif", "folder", "missing.tif"]
+    assert list(rasters(places)) == [
+        "https://a.example/x.tif",
+        "s3://bucket/x.tif",
+        str(tmp_path / "a.tif"),
+        str(tmp_path / "folder" / "b.tif"),
+        "missing.tif",
+    ]

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from constellation_pipelines.domain.fleet import Staging
 from constellation_pipelines.domain.quote import Cost, Pace, Span, cost
 from tests.domain.test_outlook import NOW, RIGHT, device, fleet, holds, waits
 
@@ -97,6 +98,14 @@ def test_a_job_behind_one_of_unknown_length_has_no_end() -> None:
     found = cost(fleet(one, held=(stranger,)), [waits()], {"GPU": KNOWN})
     assert after(found) == (None, None, None)
     assert "not known" in (found.finish_reason or "")
+    assert found.device_s.expected == 10.0
+
+
+def test_nobody_knows_when_a_scene_of_another_host_is_here() -> None:
+    fetched = [waits(staging=Staging("far.example", 0, 0))]
+    found = cost(fleet(device()), fetched, {"GPU": KNOWN})
+    assert after(found) == (None, None, None)
+    assert "fetched" in (found.finish_reason or "")
     assert found.device_s.expected == 10.0
 
 

@@ -83,11 +83,11 @@ class Stack:
         url = self.urls["api"].replace("http", "ws", 1) + "/api/v1/stream"
         with connect(url) as socket:
             while True:
-                event = json.loads(socket.recv(timeout=60))
-                if job_id is None or event.get("job_id") == job_id:
-                    yield event
-                    if event["type"] == until:
-                        return
+                for event in json.loads(socket.recv(timeout=60)):
+                    if job_id is None or event.get("job_id") == job_id:
+                        yield event
+                        if event["type"] == until:
+                            return
 
 
 def constellation(*arguments: str) -> None:

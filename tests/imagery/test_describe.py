@@ -102,7 +102,7 @@ def test_a_wavelength_is_part_of_the_digest_once_it_is_known(tmp_path: Path) -> 
     parts = json.dumps([content, [band], None])
     assert plain.digest == hashlib.sha256(parts.encode()).hexdigest()
     (known,) = (replace(band, wavelength_um=0.66) for band in plain.bands)
-    assert scene_digest(path, [known], None) != plain.digest
+    assert scene_digest(content, [known], None) != plain.digest
 
 
 def test_the_item_is_valid_stac_and_free_of_paths(path: Path) -> None:

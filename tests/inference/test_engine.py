@@ -61,7 +61,6 @@ def test_a_real_scene_comes_back_tile_by_tile(engine: RunningEngine, asked: Pred
     assert all(sum(result.class_counts.values()) > 0 for result in results)
     summary = client.summary
     assert summary["tiles"] == 15
-    assert summary["chips"] == sum(sum(result.class_counts.values()) for result in results)
     assert summary["mem_mb"] > 50
     assert summary["mem_simulated"]
     assert 0 < summary["infer_ms"] <= summary["wall_ms"]

@@ -68,23 +68,31 @@ def test_a_package_is_never_overwritten(made: tuple[Model, Trained, Path]) -> No
     assert load_package(package).digest == model.digest
 
 
-def committed() -> dict[str, Any]:
-    return dict(json.loads((PACKAGE / "model.json").read_text()))
+COMMITTED = sorted(path.parent for path in PACKAGE.parent.glob("*/model.json"))
+MADE_OF = {"1": ("resnet18-compact", 2_797_610), "2": ("resnet-d-compact", 1_951_946)}
+every_version = pytest.mark.parametrize(
+    "package", COMMITTED, ids=lambda path: f"version {path.name}"
+)
 
 
-def test_the_committed_card_is_a_stac_item_with_the_mlm_extension() -> None:
-    item = pystac.Item.from_dict(committed())
+def card_of(package: Path) -> dict[str, Any]:
+    return dict(json.loads((package / "model.json").read_text()))
+
+
+@every_version
+def test_a_committed_card_is_a_stac_item_with_the_mlm_extension(package: Path) -> None:
+    item = pystac.Item.from_dict(card_of(package))
     card = MLMExtension.ext(item)
     assert card.mlm_name == "eurosat-landcover"
-    assert card.architecture == "resnet18-compact"
+    assert (card.architecture, card.total_parameters) == MADE_OF[package.name]
     assert [str(task) for task in card.tasks] == ["scene-classification"]
     assert card.input[0].bands == ["red", "green", "blue"]
     assert [found.name for found in card.output[0].classes or []] == list(eurosat.CLASSES)
-    assert card.total_parameters == 2_797_610
 
 
-def test_the_committed_card_claims_at_least_95_percent_and_names_its_limits() -> None:
-    properties = committed()["properties"]
+@every_version
+def test_a_committed_card_claims_at_least_95_percent_and_names_its_limits(package: Path) -> None:
+    properties = card_of(package)["properties"]
     assert properties["constellation:evaluation"]["accuracy"] >= 0.95
     limits = " ".join(properties["constellation:not_for"])
     for word in ("ice", "desert", "Europe", "Boundaries"):
@@ -92,15 +100,16 @@ def test_the_committed_card_claims_at_least_95_percent_and_names_its_limits() ->
     assert "Optimistic" in properties["constellation:evaluation"]["caveat"]
 
 
-def test_the_committed_network_is_as_good_as_its_card_says(
-    sample_data: Path, model: Model, network: Network
-) -> None:
+@every_version
+def test_a_committed_network_is_as_good_as_its_card_says(sample_data: Path, package: Path) -> None:
     """Every fourth validation chip, through the network as an engine holds it."""
     import zipfile
 
     with zipfile.ZipFile(sample_data / "eurosat_rgb_train.zip") as archive:
         _, validation = eurosat.split(eurosat.read_entries(archive))
         chips = eurosat.read_chips(archive, validation[::4])
+    model = load_package(package)
+    network = Network(load_module(package, model.card), model.card, torch.device("cpu"))
     bands = tuple(Band(i, b.name, b.name, "uint8") for i, b in enumerate(model.card.bands, 1))
     normaliser = Normaliser(model.card, bands, torch.device("cpu"))
     found = [
@@ -108,6 +117,6 @@ def test_the_committed_network_is_as_good_as_its_card_says(
         for start in range(0, len(chips), 64)
     ]
     accuracy = float((np.concatenate(found) == chips.labels).mean())
-    claimed = committed()["properties"]["constellation:evaluation"]["accuracy"]
+    claimed = card_of(package)["properties"]["constellation:evaluation"]["accuracy"]
     assert accuracy >= 0.95
     assert accuracy == pytest.approx(claimed, abs=0.015)  # three standard errors of 1,080 chips

@@ -310,6 +310,11 @@ def set_in_first(document: Document, change: dict[str, Any]) -> None:
     "change",
     [
         {"sizes": [{"as_int": 10**9}, {"as_int": 3}, {"as_int": 3}, {"as_int": 3}]},
+        {
+            "sizes": [{"as_int": 10**9}, {"as_int": 3}, {"as_int": 3}, {"as_int": 3}],
+            "strides": [{"as_int": 0}] * 4,
+        },
+        {"sizes": [{"as_int": 0}, {"as_int": 1 << 47}] * 2, "strides": [{"as_int": 0}] * 4},
         {"sizes": [{"as_int": -1}, {"as_int": 3}, {"as_int": 3}, {"as_int": 3}]},
         {"sizes": [{"as_int": 2**70}] * 4},
         {"sizes": [{"as_int": 8}]},

@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from constellation_pipelines.domain.errors import ModelRefused
-from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.model import Model, Task
 from constellation_pipelines.domain.scene import Band
 from constellation_pipelines.inference import eurosat
 from constellation_pipelines.inference.folding import fold_batch_norms
 from constellation_pipelines.inference.loading import load_module
-from constellation_pipelines.inference.network import Network
+from constellation_pipelines.inference.network import Network, fastest_type
 from constellation_pipelines.inference.normalise import Normaliser
 from tests.inference.conftest import PACKAGE
+from tests.inference.networks import Dense, card_of
 
 CPU = torch.device("cpu")
 
@@ -85,3 +86,50 @@ def test_options_that_contradict_the_card_are_refused(model: Model, change: dict
     options = {**model.card.architecture_options, **change}
     with pytest.raises(ModelRefused):
         load_module(PACKAGE, replace(model.card, architecture_options=options))
+
+
+def test_whole_chips_and_pixels_are_ranked_in_the_fastest_type_and_numbers_are_not(
+    model: Model,
+) -> None:
+    fast = fastest_type(CPU)
+    for task, expected in [
+        (Task.SCENE_CLASSIFICATION, fast),
+        (Task.SEGMENTATION, fast),
+        (Task.REGRESSION, torch.float32),
+        (Task.EMBEDDING, torch.float32),
+    ]:
+        card = replace(card_of(model.card, task), architecture="any")
+        assert Network(Dense(2, card.channels), card, CPU).dtype is expected
+
+
+def test_a_callable_that_is_no_module_is_taken_as_it_is(model: Model) -> None:
+    card = card_of(model.card, Task.EMBEDDING, halo_px=0, channels=2)
+    network = Network(lambda chips: chips.mean((2, 3)), card, CPU)
+    network.warm_up()
+    assert network.weights_mb == 0
+    assert torch.equal(network.answer(torch.ones(3, 2, 32, 32)), torch.ones(3, 2))
+
+
+def test_a_module_without_numbers_of_its_own_is_given_float32(model: Model) -> None:
+    card = replace(card_of(model.card, Task.SEGMENTATION, channels=2), architecture=None)
+    assert Network(torch.nn.Identity(), card, CPU).dtype is torch.float32
+
+
+def test_a_graph_that_cannot_run_in_the_fastest_type_runs_in_float32(model: Model) -> None:
+    class Float32Only(Dense):
+        def forward(self, chips: torch.Tensor) -> torch.Tensor:
+            return super().forward(chips + torch.zeros(1, dtype=torch.float32))
+
+    card = replace(card_of(model.card, Task.SEGMENTATION), architecture=None)
+    network = Network(Float32Only(2, 4).eval(), card, CPU)
+    network.warm_up()
+    assert network.dtype is torch.float32
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_an_answer_of_another_shape_than_the_card_says_is_refused(
+    model: Model, channels: int
+) -> None:
+    card = card_of(model.card, Task.SEGMENTATION, channels=4)
+    with pytest.raises(ModelRefused, match="where its card says"):
+        Network(Dense(2, channels), card, CPU).warm_up()

@@ -1,12 +1,13 @@
 """From stored values to the network's input."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.model import InputUnit, Model
 from constellation_pipelines.domain.scene import Band
 from constellation_pipelines.inference.normalise import Normaliser
 
@@ -74,3 +75,24 @@ def test_a_chip_without_any_data_still_gives_numbers(model: Model) -> None:
     valid = torch.zeros((2, 8, 8), dtype=torch.bool)
     result = Normaliser(model.card, bands("float32", 1.0), CPU)(stored, valid)
     assert bool(result.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"), [(InputUnit.STORED, 2000.0), (InputUnit.REFLECTANCE, 0.1)]
+)
+def test_other_units_are_standardised_as_they_are(
+    model: Model, unit: InputUnit, expected: float
+) -> None:
+    card = replace(model.card, input_unit=unit, mean=(0.05,) * 3, std=(0.5,) * 3)
+    result = Normaliser(card, bands("uint16", 1e-4, -0.1), CPU)(chips(2000, np.uint16), None)
+    assert torch.allclose(result, torch.tensor((expected - 0.05) / 0.5))
+
+
+@pytest.mark.parametrize("size", [1, 3, 40])
+def test_a_chip_is_the_same_in_any_company(model: Model, size: int) -> None:
+    stored = torch.from_numpy(np.random.default_rng(1).integers(0, 255, (40, 3, 64, 64), np.uint8))
+    valid = torch.rand(40, 64, 64) > 0.1
+    normaliser = Normaliser(model.card, bands("uint8"), CPU, torch.bfloat16)
+    whole = normaliser(stored, valid)
+    assert whole.dtype is torch.bfloat16
+    assert torch.equal(whole[:size], normaliser(stored[:size], valid[:size]))

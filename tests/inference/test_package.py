@@ -88,6 +88,25 @@ def test_a_torch_checkpoint_is_refused(package: Path, tmp_path: Path) -> None:
         load_package(package)
 
 
+@pytest.mark.parametrize("name", ["weights.pt2", "weights.onnx", "weights.safetensors"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_no_name_makes_a_pickle_welcome(
+    package: Path, tmp_path: Path, name: str, wrapped: bool
+) -> None:
+    import torch
+
+    content = pickle.dumps(Marker(tmp_path / "marker"))
+    if wrapped:  # a zip of pickles
+        torch.save(Marker(tmp_path / "marker"), tmp_path / "checkpoint.pt")
+        content = (tmp_path / "checkpoint.pt").read_bytes()
+    put_weights(package, content)
+    (package / WEIGHTS).rename(package / name)
+    edit(package, lambda card: card["assets"]["weights"].update({"href": name}))
+    with pytest.raises(ModelRefused, match=r"can run code|no archive|holds"):
+        load_package(package)
+    assert not (tmp_path / "marker").exists()
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -65,3 +65,30 @@ def test_an_error_in_a_turn_passes_it_on() -> None:
         pass
     assert turns.wait_idle(1.0)
     assert not turns.wait_idle(0.05), "whoever waited for the end keeps the device"
+
+
+def test_as_many_hold_the_device_at_once_as_it_has_places() -> None:
+    turns, met = Turns(places=3), threading.Barrier(3)
+
+    def take() -> None:
+        with turns.turn():
+            met.wait(60)
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not met.broken
+    assert turns.busy_s is None
+    assert turns.wait_idle(1.0)
+
+
+def test_the_longest_of_the_present_turns_counts() -> None:
+    turns = Turns(places=2)
+    with turns.turn():
+        time.sleep(0.05)
+        other = threading.Thread(target=lambda: turns._take())
+        other.start()
+        other.join(60)
+        assert (turns.busy_s or 0) >= 0.05

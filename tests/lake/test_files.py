@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from constellation_pipelines.lake.files import clear_drafts, files_of_run, whole_file
+from constellation_pipelines.lake.files import (
+    clear_drafts,
+    files_of_run,
+    on_model_grid,
+    remove_work,
+    whole_file,
+)
 
 
 def test_a_file_appears_once_it_is_complete(tmp_path: Path) -> None:
@@ -45,6 +51,10 @@ def test_drafts_of_a_killed_attempt_are_cleared_and_only_those(tmp_path: Path) -
         files.classes.with_name(".1f.plain.tif"),
         files.classes.with_name(".1f.cog.tif.ovr.tmp"),
         files.item.with_name(".item.json.1234.partial"),
+        files.embeddings.with_name(".r.parquet.1234.partial"),
+        files.vectors.with_name(".r.parquet.1234.partial"),
+        on_model_grid(files.values).with_name(".1f.cog.tif"),
+        files.work.with_name(".r.gone") / "class.raw",
     ]
     others = [files.predictions.with_name(".another.parquet.99.partial"), files.classes]
     for path in (*drafts, *others):
@@ -53,6 +63,25 @@ def test_drafts_of_a_killed_attempt_are_cleared_and_only_those(tmp_path: Path) -
     clear_drafts(files)
     assert [path for path in drafts if path.exists()] == []
     assert [path for path in others if path.exists()] == others
+
+
+def test_working_rasters_go_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = files_of_run(tmp_path, run_id="r", model="m@1", date="2026-11-23")
+
+    def work() -> None:
+        files.work.mkdir(parents=True)
+        for name in ("class.raw", "score.raw"):
+            (files.work / name).touch()
+
+    work()
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # killed just before
+        remove_work(files)
+    assert not files.work.exists()
+    work()  # another attempt
+    remove_work(files)
+    remove_work(files)
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_there_may_be_nothing_to_clear(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Chips on their way to the device."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.batch import Batch, Cut
+from constellation_pipelines.inference.stream import padded
+
+lengths = st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=5)
+
+
+def cut_of(first: int, count: int, holed: bool) -> Cut:
+    """Chips whose pixels are their number; holed ones have data where the number is even."""
+    numbers = np.arange(first, first + count)
+    pixels = np.broadcast_to(numbers[:, None, None, None], (count, 2, 4, 4))
+    holes = pixels[:, 0] % 2 == 0 if holed else None
+    return Cut(pixels, holes, [(Window(n, 0, 1, 1),) for n in numbers.tolist()], None)
+
+
+def batch_of(parts: list[tuple[int, bool]]) -> Batch:
+    runs, first = [], 0
+    for count, holed in parts:
+        runs.append((cut_of(first, count, holed), 0, count))
+        first += count
+    return Batch(tuple(runs))
+
+
+@given(lengths, st.data())
+def test_a_part_has_the_chips_between_its_ends(
+    parts: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    batch = batch_of(parts)
+    start = data.draw(st.integers(0, len(batch) - 1))
+    end = data.draw(st.integers(start + 1, len(batch)))
+    part = batch.part(start, end)
+    pixels, holes = part.pixels()
+    assert pixels[:, 0, 0, 0].tolist() == list(range(start, end))
+    assert [tile.row_off_px for tile in part.tiles] == list(range(start, end))
+    holed = [flag for count, flag in parts for _ in range(count)][start:end]
+    if holes is None:
+        assert not any(holed)
+    else:
+        expected = [
+            not flag or n % 2 == 0 for n, flag in zip(range(start, end), holed, strict=True)
+        ]
+        assert holes[:, 0, 0].tolist() == expected
+
+
+def test_one_run_of_chips_is_not_copied() -> None:
+    pixels = np.zeros((8, 2, 4, 4), np.uint16)
+    cut = Cut(pixels, None, [()] * 8, None)
+    found, _ = Batch(((cut, 2, 6),)).pixels()
+    assert np.shares_memory(found, pixels)
+
+
+@given(st.integers(1, 64), st.sampled_from([1, 2, 4, 8, 16, 32, 64]))
+def test_sizes_are_powers_of_two_within_the_largest(count: int, batch: int) -> None:
+    size = padded(min(count, batch), batch)
+    assert size & (size - 1) == 0
+    assert min(count, batch) <= size <= batch
