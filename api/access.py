@@ -44,6 +44,10 @@ ACCESS: dict[str, Scope | None] = {
     "stream": Scope.VIEWER,
     "show_usage": Scope.VIEWER,
     "show_leaderboard": Scope.VIEWER,
+    "list_webhooks": Scope.OPERATOR,
+    "add_webhook": Scope.OPERATOR,
+    "remove_webhook": Scope.OPERATOR,
+    "list_deliveries": Scope.OPERATOR,
     "list_audit": Scope.ADMIN,
 }
 

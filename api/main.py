@@ -26,6 +26,7 @@ from api.routers import (
     session,
     stream,
     usage,
+    webhooks,
 )
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
@@ -90,7 +91,7 @@ def create_app(
     errors.install(app)
     rooms = (
         *(jobs, logs, runs, gpus, scenes, models, stream),
-        *(usage, session, audit, about, health),
+        *(webhooks, usage, session, audit, about, health),
     )
     routers = [room.router for room in rooms]
     access.check_complete(routers)

@@ -19,10 +19,12 @@ GROUPS = {
     "scenes": "Register and look at scenes.",
     "models": "Add, check and look at models.",
     "jobs": "Submit and follow jobs.",
+    "runs": "Look at a job's runs and their tiles.",
+    "webhooks": "Have other programs told of jobs.",
     "accounts": "Make accounts and say what each may use.",
     "keys": "Make and revoke keys.",
 }
-PLAIN = ("gpus", "limits", "audit", "usage")
+PLAIN = ("gpus", "samples", "limits", "audit", "usage", "whoami", "completion")
 
 
 def print_version(wanted: bool) -> None:
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     try:
+        if "_CONSTELLATION_COMPLETE" in os.environ:
+            subject("completion").answer()
         typer.main.get_command(make_app()).main(list(arguments), prog_name="constellation")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0

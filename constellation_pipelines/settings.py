@@ -69,6 +69,10 @@ class Settings(BaseSettings):
         description="Claim that holds constellation:viewer, constellation:operator or "
         "constellation:admin, as a list or between spaces.",
     )
+    webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Hosts of private networks that webhooks may call, separated by commas.",
+    )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
     definitions: str = Field(
         default="constellation_pipelines.definitions",
@@ -150,7 +154,7 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("remote_hosts", "remote_private_hosts", mode="before")
+    @field_validator("remote_hosts", "remote_private_hosts", "webhook_private_hosts", mode="before")
     @classmethod
     def split_hosts(cls, value: object) -> object:
         """Accept a list with commas."""

@@ -4,20 +4,36 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
 from api.schemas.base import NO_CONTROLS, Line, Reference
-from api.schemas.job import JobChange, JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
+from api.schemas.job import (
+    Instants,
+    JobChange,
+    JobDetail,
+    JobPage,
+    JobProgress,
+    JobReply,
+    JobRequest,
+    KindOfDevice,
+    Quote,
+    SceneQuote,
+    Seconds,
+)
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.job import Job
+from constellation_pipelines.domain.progress import progress
+from constellation_pipelines.domain.quote import rounded
 from constellation_pipelines.domain.states import JobState
-from constellation_pipelines.store import audit, jobs, runs, waiting
+from constellation_pipelines.remote.hosts import is_remote
+from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
-from constellation_pipelines.store.jobs import JobFilter
+from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.progress import seen
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
 
@@ -47,7 +63,19 @@ class JobQuery(BaseModel):
     )
     near: str | None = Field(default=None, max_length=100, description="lon,lat; with radius_m.")
     radius_m: float | None = Field(default=None, gt=0, le=20_100_000)
-    cursor: str | None = Field(default=None, max_length=500, description="`next` of a page.")
+    created_after: AwareDatetime | None = Field(
+        default=None, description="Created at this instant or later; with an offset."
+    )
+    created_before: AwareDatetime | None = Field(
+        default=None, description="Created before this instant; with an offset."
+    )
+    sort: Sort = Field(
+        default=Sort.NEWEST,
+        description="`priority`: the highest first, of one priority the newest.",
+    )
+    cursor: str | None = Field(
+        default=None, max_length=500, description="`next` of a page of the same sort."
+    )
     limit: int = Field(default=50, ge=1, le=500)
 
     def wanted(self) -> JobFilter:
@@ -62,6 +90,8 @@ class JobQuery(BaseModel):
             states=None if self.state is None else tuple(self.state),
             submitted_by=self.submitted_by,
             model=self.model,
+            created_after=self.created_after,
+            created_before=self.created_before,
             bbox=None if box is None else (box[0], box[1], box[2], box[3]),
             near=None if near is None else (near[0], near[1]),
             radius_m=self.radius_m,
@@ -86,7 +116,7 @@ def submit_job(
 
 @router.post("/quote", summary="Quote a job")
 def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
-    """Check a request and count its tiles; nothing is submitted."""
+    """Check a request, count its tiles, say what they would take; nothing is submitted."""
     planned = submission.plan(database, request, principal.account)
     parts = [
         SceneQuote(
@@ -97,29 +127,56 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
         )
         for part in planned.scenes
     ]
-    total = sum(part.tiles_planned for part in parts)
-    reused = sum(part.tiles_reused for part in parts)
+    to_run = [part.tiles_planned - part.tiles_reused for part in parts]
+    with database.transaction() as connection:
+        found = quoting.quote(
+            connection,
+            planned.model,
+            planned.params,
+            to_run,
+            priority=request.priority,
+            account=principal.account,
+            fetched=any(
+                count > 0 and is_remote(part.scene.uri)
+                for part, count in zip(planned.scenes, to_run, strict=True)
+            ),
+        )
     return Quote(
         model=planned.params.model,
-        tiles_planned=total,
-        tiles_reused=reused,
-        tiles_to_run=total - reused,
+        tiles_planned=sum(part.tiles_planned for part in parts),
+        tiles_reused=sum(part.tiles_reused for part in parts),
+        tiles_to_run=sum(to_run),
+        device_s=Seconds.model_validate(rounded(found.device_s)),
+        device_s_reason=found.device_s_reason,
+        finish_at=Instants.model_validate(found.finish_at),
+        finish_reason=found.finish_reason,
+        kinds=[
+            KindOfDevice(
+                name=kind.name,
+                devices=kind.devices,
+                tiles_seen=kind.tiles_seen,
+                device_s=Seconds.model_validate(rounded(kind.device_s)),
+            )
+            for kind in found.kinds
+        ],
         scenes=parts,
     )
 
 
 @router.get("", summary="List jobs")
 def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> JobPage:
-    """Jobs, newest first."""
-    wanted = query.wanted()
-    before = None if query.cursor is None else cursors.decode(query.cursor)
+    """Jobs, newest first unless told otherwise."""
+    wanted, sort = query.wanted(), query.sort
+    beyond = None if query.cursor is None else cursors.decode(query.cursor, sort)
     with database.transaction() as connection:
-        found = jobs.list_page(connection, wanted, before=before, limit=query.limit + 1)
+        found = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit + 1)
     page = found[: query.limit]
-    more = len(found) > query.limit
+    last = found[query.limit - 1] if len(found) > query.limit else None
     return JobPage(
         items=[JobReply.model_validate(job) for job in page],
-        next=cursors.encode(page[-1].created_at, page[-1].id) if more else None,
+        next=None
+        if last is None
+        else cursors.encode(sort, Place(last.priority, last.created_at, last.id)),
     )
 
 
@@ -162,7 +219,12 @@ def detail(connection: Connection, job: Job) -> JobDetail:
     of_job = runs.of_job(connection, job.id)
     outlooks = {} if job.state.is_final else waiting.of_runs(connection, [r.id for r in of_job])
     replies = [RunReply.of(run, outlooks.get(run.id)) for run in of_job]
-    return JobDetail(**JobReply.model_validate(job).model_dump(), runs=replies)
+    far = progress(job, seen(connection, job.id))
+    return JobDetail(
+        **JobReply.model_validate(job).model_dump(),
+        progress=JobProgress.model_validate(far),
+        runs=replies,
+    )
 
 
 def degrees(text: str, name: str, count: int) -> list[float]:

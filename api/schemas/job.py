@@ -115,9 +115,41 @@ class JobReply(Reply):
     area_km2: float = Field(description="Area of the tiles that the job's runs computed.")
 
 
+class FaultsOfKind(Reply):
+    """Faults of one class, over all of a job's runs."""
+
+    kind: str = Field(description="For example `transient`, `out_of_memory` or `device`.")
+    count: int
+    latest_at: datetime
+    latest: str = Field(description="What the latest one said.")
+
+
+class TileErrors(Reply):
+    """Tiles that failed for the same reason."""
+
+    error: str
+    tiles: int
+
+
+class JobProgress(Reply):
+    """How far a job is."""
+
+    tiles_done: int = Field(description="Completed, failed, skipped or reused.")
+    tiles_planned: int
+    tiles_per_s: float | None = Field(
+        description="Tiles committed in the last minute, per second; null while nothing runs."
+    )
+    eta_at: datetime | None = Field(
+        description="When it is over at this rate; null where nothing came for a minute."
+    )
+    faults: list[FaultsOfKind]
+    tile_errors: list[TileErrors] = Field(description="The most frequent first, 20 at most.")
+
+
 class JobDetail(JobReply):
     """A job with its runs, earlier attempts too, oldest first."""
 
+    progress: JobProgress
     runs: list[RunReply]
 
 
@@ -137,11 +169,47 @@ class SceneQuote(Reply):
     gsd_mismatch: bool = Field(description="Outside the model's range of pixel sizes, accepted.")
 
 
+class Seconds(Reply):
+    """A range; null where a part is not known."""
+
+    low: float | None
+    expected: float | None
+    high: float | None
+
+
+class Instants(Reply):
+    """A range; null where a part is not known."""
+
+    low: datetime | None
+    expected: datetime | None
+    high: datetime | None
+
+
+class KindOfDevice(Reply):
+    """A kind of device, and what the job would take on it."""
+
+    name: str
+    devices: int = Field(description="How many of it are in service now.")
+    tiles_seen: int = Field(description="The latest tiles of this model on it that were looked at.")
+    device_s: Seconds
+
+
 class Quote(Reply):
-    """What a job would cost, were it submitted now."""
+    """What a job would cost, were it submitted now. What is not known is null, with a reason."""
 
     model: str
     tiles_planned: int
     tiles_reused: int
     tiles_to_run: int
+    device_s: Seconds = Field(
+        description="Seconds of devices, from past tiles of this model. The range is that of its "
+        "tiles, their first to last decile, over the kinds of device in service."
+    )
+    device_s_reason: str | None = Field(description="Why a part of it is not known.")
+    finish_at: Instants = Field(
+        description="When it would be over, behind what waits and runs now. What is submitted "
+        "later with a higher priority is not in it."
+    )
+    finish_reason: str | None = Field(description="Why a part of it is not known.")
+    kinds: list[KindOfDevice]
     scenes: list[SceneQuote]

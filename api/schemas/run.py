@@ -45,11 +45,15 @@ class RunReply(Reply):
     finished_at: datetime | None
     error: str | None
     metrics: dict[str, Any] = Field(description="Figures and places of outputs, once it has ended.")
+    outputs: dict[str, str | None] = Field(
+        description="Where each output lies, by its name in the STAC Item; empty before its end."
+    )
     waiting: Waiting | None = Field(description="Null for a run that does not wait.")
 
     @classmethod
     def of(cls, run: Run, outlook: Outlook | None) -> Self:
         """The form of this run."""
         waiting = None if outlook is None else Waiting.model_validate(outlook)
-        fields = {name: getattr(run, name) for name in cls.model_fields if name != "waiting"}
-        return cls(**fields, waiting=waiting)
+        own = cls.model_fields.keys() - {"waiting", "outputs"}
+        fields = {name: getattr(run, name) for name in own}
+        return cls(**fields, outputs=run.metrics.get("outputs") or {}, waiting=waiting)

@@ -53,6 +53,20 @@ class Client:
         """The reply to PATCH."""
         return self._call("PATCH", path, json=body)
 
+    def delete(self, path: str) -> Any:
+        """The reply to DELETE."""
+        return self._call("DELETE", path)
+
+    def readiness(self) -> Any:
+        """The reply to GET /readyz, which is one too where it is not ready."""
+        import httpx
+
+        try:
+            response = self._http.get(f"{self.url}/readyz")
+        except httpx.TransportError as error:
+            raise ServiceUnavailable(f"the API at {self.url} does not answer") from error
+        return response.json() if response.status_code == 503 else reply_of(response, self.url)
+
     def pages(self, path: str, *, most: int, **params: Any) -> Iterator[Any]:
         """Items of a list, page by page, up to `most`."""
         cursor = None

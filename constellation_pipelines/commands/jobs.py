@@ -1,6 +1,8 @@
 """`constellation jobs`: submit and follow jobs."""
 
 import json
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +44,14 @@ CloudOption = Annotated[
         help="Skip tiles that are clouded beyond this share, by the scene's quality mask.",
     ),
 ]
+PriorityOption = Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")]
+SerialOption = Annotated[bool, typer.Option("--serial", help="Run the scenes one by one.")]
+GpusOption = Annotated[
+    int, typer.Option(min=1, max=64, help="GPUs of one host that each run asks for.")
+]
+MemoryOption = Annotated[
+    int | None, typer.Option(min=1, max=10_000_000, help="Memory it needs on each GPU.")
+]
 JobArgument = Annotated[str, typer.Argument(help="A job's id.")]
 
 
@@ -51,17 +61,13 @@ def submit(
     scene: SceneOption,
     aoi: AoiOption = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
-    priority: Annotated[int, typer.Option(min=-100, max=100, help="Higher runs first.")] = 0,
+    priority: PriorityOption = 0,
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
     max_cloud_fraction: CloudOption = None,
-    serial: Annotated[bool, typer.Option("--serial", help="Run the scenes one by one.")] = False,
-    gpus: Annotated[
-        int, typer.Option(min=1, max=64, help="GPUs of one host that each run asks for.")
-    ] = 1,
-    gpu_mem_mb: Annotated[
-        int | None, typer.Option(min=1, max=10_000_000, help="Memory it needs on each GPU.")
-    ] = None,
+    serial: SerialOption = False,
+    gpus: GpusOption = 1,
+    gpu_mem_mb: MemoryOption = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -93,10 +99,16 @@ def quote(
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
     max_cloud_fraction: CloudOption = None,
+    priority: PriorityOption = 0,
+    serial: SerialOption = False,
+    gpus: GpusOption = 1,
+    gpu_mem_mb: MemoryOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Check a job and count its tiles without submitting it."""
+    """Check a job, count its tiles and say what they would take, without submitting it."""
     request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse, max_cloud_fraction)
+    request |= {"priority": priority, "mode": "serial" if serial else "parallel"}
+    request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
     with connect() as client:
         found = client.post("/jobs/quote", request)
     if as_json:
@@ -111,19 +123,44 @@ def quote(
         empty="",
     )
     typer.echo(f"{found['model']}: {found['tiles_to_run']} tiles to run")
+    typer.echo(f"device time  {known(found['device_s'], seconds, found['device_s_reason'])}")
+    typer.echo(f"finished at  {known(found['finish_at'], moment, found['finish_reason'])}")
 
 
 @app.command("list")
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs of this name@version.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only jobs that it submitted.")] = None,
+    after: Annotated[
+        datetime | None, typer.Option(help="Only jobs created then or later, in your time.")
+    ] = None,
+    before: Annotated[
+        datetime | None, typer.Option(help="Only jobs created before then, in your time.")
+    ] = None,
+    bbox: Annotated[
+        str | None, typer.Option(help="Only jobs there: west,south,east,north in degrees.")
+    ] = None,
+    near: Annotated[str | None, typer.Option(help="Only jobs near lon,lat.")] = None,
+    radius_km: Annotated[float, typer.Option(min=0.001, help="How far --near reaches.")] = 100,
+    sort: Annotated[str, typer.Option(help="newest, oldest or priority.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """List jobs, newest first."""
-    states = [one.upper() for one in state] if state else None
+    """List jobs, newest first unless told otherwise."""
+    wanted = {
+        "state": [one.upper() for one in state] if state else None,
+        "model": model,
+        "submitted_by": account,
+        "created_after": instant(after),
+        "created_before": instant(before),
+        "bbox": bbox,
+        "near": near,
+        "radius_m": None if near is None else radius_km * 1000,
+        "sort": sort,
+    }
     with connect() as client:
-        found = list(client.pages("/jobs", most=limit, state=states, model=model))
+        found = list(client.pages("/jobs", most=limit, **wanted))
     if as_json:
         print_json(found)
         return
@@ -228,6 +265,26 @@ def request_of(
     }
 
 
+def known(span: dict[str, Any], show: Callable[[Any], Any], reason: str | None) -> str:
+    """A range for people, and why a part of it is not known."""
+    why = f" ({reason})" if reason else ""
+    if span["expected"] is None:
+        return f"not known{why}"
+    if span["low"] is None or span["high"] is None:
+        return f"about {show(span['expected'])}{why}"
+    return f"about {show(span['expected'])}, {show(span['low'])} to {show(span['high'])}{why}"
+
+
+def instant(local: datetime | None) -> str | None:
+    """A person's local time as the API takes it."""
+    return None if local is None else local.astimezone().isoformat()
+
+
+def seconds(value: float) -> str:
+    """Seconds as people read them."""
+    return f"{value:,.1f} s"
+
+
 def read_aoi(path: Path) -> Any:
     """The GeoJSON document in a file."""
     try:
@@ -255,9 +312,11 @@ def print_job(job: dict[str, Any]) -> None:
             "failed tiles": job["tiles_failed"],
             "skipped tiles": job["tiles_skipped"],
             "area": f"{job['area_km2']:,.1f} km2",
+            "rate": rate_of(job["progress"]),
             "error": job["error"],
         }
     )
+    print_errors(job["progress"])
     print_table(
         ("RUN", "SCENE", "STATE", "TILES", "FAILED", "GPU", "SIMULATED", "ERROR"),
         [
@@ -276,6 +335,23 @@ def print_job(job: dict[str, Any]) -> None:
         empty="no runs yet",
     )
     print_waiting([run for run in job["runs"] if run["waiting"]])
+
+
+def rate_of(progress: dict[str, Any]) -> str | None:
+    """How fast a job goes on, and when it ends at this rate; nothing where nothing runs."""
+    if progress["tiles_per_s"] is None:
+        return None
+    end = progress["eta_at"]
+    until = f"done about {moment(end)}" if end else "no end can be told"
+    return f"{progress['tiles_per_s'] * 60:,.1f} tiles/min, {until}"
+
+
+def print_errors(progress: dict[str, Any]) -> None:
+    """What went wrong, by class; nothing where all went well."""
+    rows = [(one["kind"], one["count"], one["latest"]) for one in progress["faults"]]
+    rows += [("failed tiles", one["tiles"], one["error"]) for one in progress["tile_errors"]]
+    if rows:
+        print_table(("WENT WRONG", "COUNT", "FOR EXAMPLE"), rows, empty="")
 
 
 def print_waiting(runs: list[dict[str, Any]]) -> None:

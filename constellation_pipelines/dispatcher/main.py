@@ -22,6 +22,7 @@ from constellation_pipelines.dispatcher.leftovers import Leftovers
 from constellation_pipelines.dispatcher.planner import Planner
 from constellation_pipelines.dispatcher.registrar import Registrar
 from constellation_pipelines.dispatcher.relay import run_relay
+from constellation_pipelines.dispatcher.webhooks import sending
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.launcher.instances import pool_connections
 from constellation_pipelines.settings import Settings
@@ -91,7 +92,10 @@ def lead(
         planner.hear_first()
         leftovers = Leftovers(database, settings.lake_dir)
         print("leading", flush=True)
-        with relaying(settings.database_url or "", settings.nats_url or "") as relay:
+        with (
+            relaying(settings.database_url or "", settings.nats_url or "") as relay,
+            sending(database, frozenset(settings.webhook_private_hosts)),
+        ):
             while relay.is_alive() and not stop.is_set():
                 registrar.look()
                 planner.turn()

@@ -1,4 +1,4 @@
-"""About when waiting runs start: each in its turn where it can begin first.
+"""About when waiting runs start and end: each in its turn where it can begin first.
 
 Times are seconds from the moment of the fleet; `inf` is a time that is not known.
 """
@@ -60,12 +60,23 @@ class Gate:
 
 def starts(fleet: Fleet, order: Sequence[WaitingRun]) -> dict[UUID, datetime | None]:
     """When each of the first runs starts, None where that cannot be told."""
+    return {run_id: moment(fleet, start) for run_id, (start, _) in placed(fleet, order).items()}
+
+
+def ends(fleet: Fleet, order: Sequence[WaitingRun]) -> dict[UUID, datetime | None]:
+    """When each of the first runs is over, None where that cannot be told."""
+    return {run_id: moment(fleet, end) for run_id, (_, end) in placed(fleet, order).items()}
+
+
+def placed(fleet: Fleet, order: Sequence[WaitingRun]) -> dict[UUID, tuple[float, float]]:
+    """Start and end of each of the first runs."""
     plan = Plan(fleet)
-    found = {run.run_id: plan.place(run) for run in order[:LOOKED_AHEAD]}
-    return {
-        run_id: None if start == inf else fleet.at + timedelta(seconds=start)
-        for run_id, start in found.items()
-    }
+    return {run.run_id: plan.place(run) for run in order[:LOOKED_AHEAD]}
+
+
+def moment(fleet: Fleet, after_s: float) -> datetime | None:
+    """So long after the moment of the fleet."""
+    return None if after_s == inf else fleet.at + timedelta(seconds=after_s)
 
 
 class Plan:
@@ -88,8 +99,8 @@ class Plan:
                 line.holders.append((end, run.devices[line.device.id]))
             self._enter(run, end)
 
-    def place(self, run: WaitingRun) -> float:
-        """The start of a run, whose devices are taken from then on."""
+    def place(self, run: WaitingRun) -> tuple[float, float]:
+        """Start and end of a run, whose devices are taken from then on."""
         backing_off_s = (
             0.0 if run.not_before is None else (run.not_before - self._fleet.at).total_seconds()
         )
@@ -97,15 +108,16 @@ class Plan:
         for gate in self._gates_of(run):
             floor = gate.earliest(floor)
         if run.staging is not None:
-            return inf  # nobody knows how long a host takes
+            return inf, inf  # nobody knows how long a host takes
         start, chosen = self._choose(run, floor)
+        end = inf
         if start < inf:
             sharers = 1 + max((line.sharers(start) for line in chosen), default=0)
             end = start + self._takes(run, chosen) * sharers
             for line in chosen:
                 line.take(start, end, self._fleet.need_mb(run, line.device))
             self._enter(run, end)
-        return start
+        return start, end
 
     def _choose(self, run: WaitingRun, floor: float) -> tuple[float, list[Line]]:
         """The devices of one worker on which the run can begin first, and when."""

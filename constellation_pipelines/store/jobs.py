@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -41,10 +40,10 @@ select id, request_digest from constellation.jobs
 
 # Of runs that retried a scene only the newest counts. Tiles belong to the run that wrote them last,
 # so the area of a run that has ended is what it noted at its end.
-SELECT = """
+SUMMED = """
 select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
        j.started_at, j.finished_at, j.error, sums.*, covered.area_km2
-  from constellation.jobs j
+  from {jobs} j
  cross join lateral (
    select coalesce(sum(tiles_planned), 0)::int as tiles_planned,
           coalesce(sum(tiles_reused), 0)::int as tiles_reused,
@@ -65,34 +64,7 @@ select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.
  ) covered
 """
 
-FIND = SELECT + " where j.id = %(id)s"
-
-PAGE = (
-    SELECT
-    + """
- where (%(states)s::text[] is null or j.state = any(%(states)s))
-   and (%(submitted_by)s::text is null or j.submitted_by = %(submitted_by)s)
-   and (%(model)s::text is null or j.params ->> 'model' = %(model)s)
-   and (%(before_at)s::timestamptz is null
-        or (j.created_at, j.id) < (%(before_at)s, %(before_id)s::uuid))
-   and (%(bbox)s::float8[] is null or exists (
-         select 1 from constellation.runs r join constellation.scenes s on s.id = r.scene_id
-          where r.job_id = j.id and st_intersects(s.footprint::geometry,
-            case when (%(bbox)s)[1] <= (%(bbox)s)[3]
-              then st_makeenvelope((%(bbox)s)[1], (%(bbox)s)[2], (%(bbox)s)[3], (%(bbox)s)[4], 4326)
-              else st_union(
-                st_makeenvelope((%(bbox)s)[1], (%(bbox)s)[2], 180, (%(bbox)s)[4], 4326),
-                st_makeenvelope(-180, (%(bbox)s)[2], (%(bbox)s)[3], (%(bbox)s)[4], 4326))
-            end)))
-   and (%(near)s::float8[] is null or exists (
-         select 1 from constellation.runs r join constellation.scenes s on s.id = r.scene_id
-          where r.job_id = j.id and st_dwithin(
-            s.footprint, st_setsrid(st_makepoint((%(near)s)[1], (%(near)s)[2]), 4326)::geography,
-            %(radius_m)s::float8)))
- order by j.created_at desc, j.id desc
- limit %(limit)s
-"""
-)
+FIND = SUMMED.format(jobs="constellation.jobs") + " where j.id = %(id)s"
 
 STATE_FOR_UPDATE = "select state, origin from constellation.jobs where id = %(id)s for update"
 
@@ -131,22 +103,6 @@ class NewJob:
     submitted_by: str
     idempotency_key: str | None = None
     request_digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """What a page of jobs is narrowed to. None means any.
-
-    `bbox` is west, south, east, north in degrees, west > east across 180; `near` is lon, lat. Both
-    look at the footprints of the job's scenes.
-    """
-
-    states: tuple[JobState, ...] | None = None
-    submitted_by: str | None = None
-    model: str | None = None
-    bbox: tuple[float, float, float, float] | None = None
-    near: tuple[float, float] | None = None
-    radius_m: float | None = None
 
 
 def submit(connection: Connection, job: NewJob, planned: Sequence[NewRun]) -> tuple[UUID, bool]:
@@ -200,25 +156,6 @@ def find(connection: Connection, job_id: UUID) -> Job:
     if row is None:
         raise NotFound(f"there is no job {job_id}")
     return job_of(row)
-
-
-def list_page(
-    connection: Connection,
-    wanted: JobFilter,
-    *,
-    before: tuple[datetime, UUID] | None = None,
-    limit: int,
-) -> list[Job]:
-    """Jobs created before the given one, newest first."""
-    args = asdict(wanted) | {
-        "states": None if wanted.states is None else [str(state) for state in wanted.states],
-        "bbox": None if wanted.bbox is None else [float(degree) for degree in wanted.bbox],
-        "near": None if wanted.near is None else [float(degree) for degree in wanted.near],
-        "before_at": None if before is None else before[0],
-        "before_id": None if before is None else before[1],
-        "limit": limit,
-    }
-    return [job_of(row) for row in connection.execute(PAGE, args)]
 
 
 def cancel(connection: Connection, job_id: UUID) -> Job:
@@ -286,5 +223,5 @@ def lock(connection: Connection, job_id: UUID) -> tuple[JobState, str]:
 
 
 def job_of(row: DictRow) -> Job:
-    """The job in a row of SELECT."""
+    """The job in a row of SUMMED."""
     return Job(**{**row, "state": JobState(row["state"]), "params": dict[str, Any](row["params"])})

@@ -98,11 +98,15 @@ def of_runs(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Outlo
     return found
 
 
-def fleet(connection: Connection) -> Fleet:
-    """The fleet as it is now, with the first runs of the queue."""
+def fleet(connection: Connection, more_digests: Sequence[str] = ()) -> Fleet:
+    """The fleet as it is now, with the first runs of the queue.
+
+    What was measured is of the models of these runs and of `more_digests`.
+    """
     waiting = connection.execute(WAITING, {"limit": LOOKED_AT}).fetchall()
     held = connection.execute(HELD).fetchall()
     digests = {row["model_digest"] for row in (*waiting, *held) if row["model_digest"]}
+    digests |= {*more_digests}
     measured = connection.execute(MEASURED, {"digests": list(digests)}).fetchall()
     limits = connection.execute(LIMITS).fetchone()
     assert limits is not None  # it selects from nothing, so there is always one row

@@ -66,11 +66,13 @@ class Town:
     scene: str
     job: str
     run: str
+    webhook: str
 
     @property
     def secrets(self) -> set[str]:
         """What no reply to Ben may hold."""
-        return {self.job, self.run, "the name of Ann's job", "Ann's tile broke"}
+        texts = {"the name of Ann's job", "Ann's tile broke", "example.org/ann"}
+        return {self.job, self.run, self.webhook} | texts
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +107,9 @@ def town(
             job = ann.post("/jobs", json=body).json()["id"]
             run = ann.get(f"/jobs/{job}").json()["runs"][0]["id"]
             furnish(service, UUID(run))
-            yield Town(service, ann, ben, admin, keys["ben"], keys["ann"], scene, job, run)
+            hook = ann.post("/webhooks", json={"url": "https://example.org/ann"}).json()["id"]
+            ann.patch(f"/jobs/{job}", json={"priority": 1})  # which the webhook is to be told
+            yield Town(service, ann, ben, admin, keys["ben"], keys["ann"], scene, job, run, hook)
 
 
 def furnish(service: Service, run: UUID) -> None:
@@ -138,6 +142,7 @@ def ids_of(town: Town, path: str) -> str:
     return (
         path.replace("{job_id}", town.job)
         .replace("{run_id}", town.run)
+        .replace("{webhook_id}", town.webhook)
         .replace("{reference}", reference)
         .replace("{uuid}", "SIM-1")
         .replace("{account}", "ann")
@@ -151,6 +156,7 @@ def bodies(town: Town, operation: str) -> Any:
         "quote_job": submission,
         "change_job": {"priority": 9},
         "add_scene": {"path": "ann.tif"},
+        "add_webhook": {"url": "https://example.org/ben"},
         "sign_in": {"key": town.ben_key},
     }.get(operation)
 
@@ -175,9 +181,10 @@ def test_no_operation_tells_another_account_anything(
     assert "{" not in url, "a new parameter: say what id of Ann's belongs there"
     before = state_of_ann(town)
     reply = town.ben.request(method, url, json=bodies(town, operation))
-    if any(one in path for one in ("{job_id}", "{run_id}", "{account}")):
+    if any(one in path for one in ("{job_id}", "{run_id}", "{webhook_id}", "{account}")):
         found = problem_of(reply, 404)
         unknown = url.replace(town.job, str(uuid4())).replace(town.run, str(uuid4()))
+        unknown = unknown.replace(town.webhook, str(uuid4()))
         unknown = unknown.replace("/accounts/ann", "/accounts/nobody")
         other = problem_of(town.ben.request(method, unknown, json=bodies(town, operation)), 404)
         assert found["code"] == other["code"], "whether it exists must not be told apart"
@@ -190,7 +197,8 @@ def test_no_operation_tells_another_account_anything(
 
 def state_of_ann(town: Town) -> list[dict[str, Any]]:
     return town.service.database.fetch_all(
-        "select j.state, j.priority, r.state as run, q.priority as queued, s.item, s.uri "
+        "select j.state, j.priority, r.state as run, q.priority as queued, s.item, s.uri, "
+        "(select count(*) from constellation.webhooks where account = 'ann') as hooks "
         "from constellation.jobs j join constellation.runs r on r.job_id = j.id "
         "join constellation.run_queue q on q.run_id = r.id "
         "join constellation.scenes s on s.id = r.scene_id where j.id = %s",
@@ -322,7 +330,10 @@ def test_every_table_that_the_api_may_read_is_shared_or_has_a_policy(town: Town)
         assert open_tables == SHARED
 
 
-OWN = ("jobs", "runs", "tiles", "events", "run_queue", "leases")
+OWN = (
+    *("jobs", "runs", "tiles", "events", "run_queue", "leases"),
+    *("webhooks", "webhook_deliveries"),
+)
 
 
 @pytest.mark.parametrize("table", OWN)

@@ -71,6 +71,14 @@ def test_a_job_is_accepted_with_its_tile_count_and_place(http: httpx.Client, sce
     }
     shown = http.get(f"/jobs/{job['id']}").json()
     (run,) = shown.pop("runs")
+    assert shown.pop("progress") == {
+        "tiles_done": 0,
+        "tiles_planned": 4,
+        "tiles_per_s": None,
+        "eta_at": None,
+        "faults": [],
+        "tile_errors": [],
+    }
     assert shown == job
     assert (run["scene_key"], run["model"], run["state"]) == (scene, MODEL, "PENDING")
     assert http.get(f"/runs/{run['id']}").json() == run
@@ -81,6 +89,22 @@ def test_only_tiles_that_touch_the_area_are_planned(http: httpx.Client, scene: s
     assert job["tiles_planned"] == 1
     assert job["params"]["aoi"]["type"] == "MultiPolygon"
     assert submit(http, scene, aoi=EVERYWHERE)["tiles_planned"] == 4
+
+
+def test_several_areas_are_one_job_over_all_of_them(http: httpx.Client, scene: str) -> None:
+    corner = square(15.08, 45.07, 15.09, 45.08)  # inside the lower right tile
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": area}
+        for name, area in (("first", FIRST_TILE), ("corner", corner))
+    ]
+    batch = {"type": "FeatureCollection", "features": features}
+    job = submit(http, scene, aoi=batch)
+    assert job["tiles_planned"] == 2
+    assert job["params"]["aoi"]["type"] == "MultiPolygon"
+    assert len(job["params"]["aoi"]["coordinates"]) == 2
+    features[1]["geometry"] = {"type": "Point", "coordinates": [15, 45]}
+    found = problem_of(http.post("/jobs", json=body(scene, aoi=batch)), 422)
+    assert found["errors"][0]["pointer"] == "/aoi/features/1/geometry/type"
 
 
 def test_names_are_resolved_and_a_scene_named_twice_runs_once(
@@ -99,11 +123,17 @@ def test_a_quote_counts_tiles_and_submits_nothing(
     count = "select count(*) as n from constellation.jobs"
     before = service.database.fetch_one(count)
     quote = http.post("/jobs/quote", json=body(scene, aoi=FIRST_TILE)).json()
+    unknown = {"low": None, "expected": None, "high": None}
     assert quote == {
         "model": MODEL,
         "tiles_planned": 1,
         "tiles_reused": 0,
         "tiles_to_run": 1,
+        "device_s": unknown,
+        "device_s_reason": "this model has not run on any of these devices yet",
+        "finish_at": unknown,
+        "finish_reason": "no worker is running: `constellation status` tells what is up",
+        "kinds": [],
         "scenes": [{"scene": scene, "tiles_planned": 1, "tiles_reused": 0, "gsd_mismatch": False}],
     }
     assert service.database.fetch_one(count) == before
@@ -394,6 +424,27 @@ def test_jobs_are_filtered(service: Service, http: httpx.Client, scene: str) -> 
     assert job not in listed(near="0,0", radius_m=1000)
 
 
+def test_jobs_are_listed_in_the_order_asked_for(http: httpx.Client, scene: str) -> None:
+    low, high = (submit(http, scene, priority=value)["id"] for value in (90, 99))
+
+    def first(**params: Any) -> str:
+        return str(http.get("/jobs", params=params).json()["items"][0]["id"])
+
+    assert first() == high
+    assert first(sort="priority") == high
+    cancelled = http.patch(f"/jobs/{low}", json={"priority": 100})
+    assert cancelled.status_code == 200
+    assert first(sort="priority") == low
+    created_at = http.get(f"/jobs/{low}").json()["created_at"]
+    assert first(sort="oldest", created_after=created_at) == low
+    page = http.get("/jobs", params={"sort": "oldest", "limit": 1}).json()
+    params = {"cursor": page["next"], "limit": 1}
+    assert http.get("/jobs", params=params | {"sort": "oldest"}).status_code == 200
+    problem_of(http.get("/jobs", params=params), 422)  # the cursor is of another order
+    for extreme in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
+        assert http.get("/jobs", params={"created_after": extreme}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
@@ -416,6 +467,16 @@ def test_jobs_are_filtered(service: Service, http: httpx.Client, scene: str) -> 
         ("near=0,0&radius_m=-1", "radius_m"),
         ("near=0,0&radius_m=inf", "radius_m"),
         ("sort=id", "sort"),
+        (
+            "sort=priority&cursor=WyJuZXdlc3QiLDAsIjIwMjYtMDEtMDFUMDA6MDA6MDArMDA6MDAiLCIwIl0",
+            "/cursor",
+        ),
+        ("created_after=yesterday", "created_after"),
+        ("created_after=2026-01-01T00:00:00", "created_after"),  # where?
+        ("created_before=2026-13-01T00:00:00Z", "created_before"),
+        ("created_before=%00", "created_before"),
+        ("created_before=1e400", "created_before"),
+        ("created_after=nan", "created_after"),
     ],
 )
 def test_a_wrong_filter_is_refused(http: httpx.Client, query: str, pointer: str) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from constellation_pipelines.remote.addresses import addresses_of, is_public
+from constellation_pipelines.domain.address import is_public
+from constellation_pipelines.remote.addresses import addresses_of
 from constellation_pipelines.remote.errors import RemoteAway, RemoteRefused
 from constellation_pipelines.remote.hosts import Allowed
 from constellation_pipelines.remote.ranges import Ranges

@@ -12,7 +12,7 @@ from constellation_pipelines.domain.job import Job, JobParams
 from constellation_pipelines.domain.states import JobState, RunState
 from constellation_pipelines.store import devices, jobs, plans, queue, runs
 from constellation_pipelines.store.database import Database
-from constellation_pipelines.store.jobs import JobFilter, NewJob
+from constellation_pipelines.store.jobs import NewJob
 from constellation_pipelines.store.runs import NewRun
 from tests.store.test_tiles import LEFT, commit, new_model, new_scene, row, work
 
@@ -319,58 +319,6 @@ def test_a_job_from_dagster_is_retried_there(database: Database, planned: list[N
     )
     with database.transaction() as connection, pytest.raises(Conflict, match="in Dagster"):
         jobs.retry(connection, job_id, planned)
-
-
-# ---- listing ----
-
-
-def page(database: Database, wanted: JobFilter) -> list[UUID]:
-    with database.transaction() as connection:
-        return [job.id for job in jobs.list_page(connection, wanted, limit=100)]
-
-
-def test_pages_hold_every_job_once_newest_first(database: Database, planned: list[NewRun]) -> None:
-    ids = [submit(database, planned) for _ in range(7)]
-    found: list[UUID] = []
-    before = None
-    with database.transaction() as connection:
-        while part := jobs.list_page(connection, JobFilter(), before=before, limit=3):
-            found += [job.id for job in part]
-            before = (part[-1].created_at, part[-1].id)
-    assert found == ids[::-1]
-
-
-def test_jobs_are_found_by_state_account_and_model(
-    database: Database, planned: list[NewRun]
-) -> None:
-    mine = submit(database, planned)
-    other = submit(database, planned, new_job(account="other"))
-    with database.transaction() as connection:
-        jobs.cancel(connection, mine)
-    assert page(database, JobFilter(states=(JobState.CANCELLED,))) == [mine]
-    assert page(database, JobFilter(states=(JobState.FAILED,))) == []
-    assert page(database, JobFilter(submitted_by="other")) == [other]
-    assert page(database, JobFilter(model="m@1")) == [other, mine]
-    assert page(database, JobFilter(model="' or '1'='1")) == []
-
-
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (JobFilter(bbox=(0.5, 0.5, 2, 2)), 1),
-        (JobFilter(bbox=(2, 2, 3, 3)), 0),
-        (JobFilter(bbox=(170, 0, 0.5, 1)), 1),  # across 180
-        (JobFilter(bbox=(170, 0, -170, 1)), 0),
-        (JobFilter(near=(0.5, 0.5), radius_m=1), 1),
-        (JobFilter(near=(1.1, 0.5), radius_m=5_000), 0),
-        (JobFilter(near=(1.1, 0.5), radius_m=12_000), 1),
-    ],
-)
-def test_jobs_are_found_by_place(
-    database: Database, planned: list[NewRun], wanted: JobFilter, expected: int
-) -> None:
-    submit(database, planned)
-    assert len(page(database, wanted)) == expected
 
 
 # ---- devices ----

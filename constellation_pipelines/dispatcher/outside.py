@@ -1,0 +1,138 @@
+"""Posts to places that users name: to the address that was checked, within one deadline."""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import httpcore
+
+from constellation_pipelines.domain.address import is_public
+
+
+class NotReached(Exception):
+    """The receiver was not reached, or may not be; the message holds no secret."""
+
+
+class Outside(httpcore.SyncBackend):
+    """Looks a host up, refuses addresses of private networks, connects to one that it has seen.
+
+    TLS still asks for the certificate of the host's name. `private` are hosts that the operator
+    allows although they are private. Everything ends at `deadline`, of the monotonic clock.
+    """
+
+    def __init__(self, private: frozenset[str], deadline: float) -> None:
+        self._private = private
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address that answers."""
+        failed: Exception = NotReached(f"{host} has no address")
+        for address in addresses_of(host, port, self._private):
+            try:
+                left_s = left_of(self._deadline)
+                stream = super().connect_tcp(address, port, left_s, local_address, socket_options)
+                return Hurried(stream, self._deadline)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+        raise failed
+
+    def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Never."""
+        raise NotReached("sockets of this host are not told of jobs")
+
+
+class Hurried(httpcore.NetworkStream):
+    """A stream that ends at a deadline, however slowly the other side sends."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Bytes, or none at the end."""
+        return self._stream.read(max_bytes, left_of(self._deadline))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send bytes."""
+        self._stream.write(buffer, left_of(self._deadline))
+
+    def close(self) -> None:
+        """Close it."""
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        """The same over TLS."""
+        left_s = left_of(self._deadline)
+        return Hurried(self._stream.start_tls(ssl_context, server_hostname, left_s), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What is known of the connection."""
+        return self._stream.get_extra_info(info)
+
+
+def left_of(deadline: float) -> float:
+    """Seconds until a deadline. Raises NotReached when there are none."""
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise NotReached("it did not answer in time")
+    return left_s
+
+
+def addresses_of(host: str, port: int, private: frozenset[str]) -> list[str]:
+    """The addresses of a host. Raises NotReached when one of them is private and not allowed."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NotReached(f"the name of host {host} cannot be looked up") from error
+    texts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if host not in private and not all(is_public(text) for text in texts):
+        raise NotReached(
+            f"host {host} has an address of a private network; the operator can allow it in "
+            "CONSTELLATION_WEBHOOK_PRIVATE_HOSTS"
+        )
+    return texts
+
+
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, private: frozenset[str], timeout_s: float
+) -> int:
+    """Post once, following nothing and reading no body; the status. Raises NotReached."""
+    backend = Outside(private, time.monotonic() + timeout_s)
+    try:
+        with (
+            httpcore.ConnectionPool(
+                ssl_context=ssl.create_default_context(), network_backend=backend, retries=0
+            ) as pool,
+            pool.stream("POST", url, headers=list(headers.items()), content=body) as response,
+        ):
+            return int(response.status)
+    except NotReached:
+        raise
+    except (httpcore.TimeoutException, TimeoutError) as error:
+        raise NotReached("it did not answer in time") from error
+    except (
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.UnsupportedProtocol,
+        OSError,
+    ) as error:
+        raise NotReached(f"it could not be reached: {type(error).__name__}") from error

@@ -1,0 +1,117 @@
+"""Lists of jobs: narrowed, in order, page by page."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from constellation_pipelines.domain.states import JobState
+from constellation_pipelines.store import jobs
+from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.runs import NewRun
+from tests.store.test_jobs import model_id as model_id
+from tests.store.test_jobs import new_job, submit
+from tests.store.test_jobs import planned as planned
+from tests.store.test_jobs import scene_ids as scene_ids
+
+
+def page(database: Database, wanted: JobFilter) -> list[UUID]:
+    with database.transaction() as connection:
+        return [job.id for job in list_page(connection, wanted, limit=100)]
+
+
+def walk(database: Database, sort: Sort, between: Callable[[], object] = int) -> list[UUID]:
+    """Every page of two, calling `between` before each further one."""
+    found: list[UUID] = []
+    beyond = None
+    while True:
+        with database.transaction() as connection:
+            part = list_page(connection, JobFilter(), sort=sort, beyond=beyond, limit=2)
+        if not part:
+            return found
+        found += [job.id for job in part]
+        beyond = Place(part[-1].priority, part[-1].created_at, part[-1].id)
+        between()
+
+
+def test_each_order_holds_every_job_once(database: Database, planned: list[NewRun]) -> None:
+    made = [submit(database, planned) for _ in range(7)]
+    with database.transaction() as connection:
+        for at, job_id in enumerate(made):
+            jobs.set_priority(connection, job_id, at % 3)
+    assert walk(database, Sort.NEWEST) == made[::-1]
+    assert walk(database, Sort.OLDEST) == made
+    by_priority = sorted(range(7), key=lambda at: (-(at % 3), -at))
+    assert walk(database, Sort.PRIORITY) == [made[at] for at in by_priority]
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+def test_pages_neither_lose_nor_repeat_when_jobs_are_added_meanwhile(
+    database: Database, planned: list[NewRun], sort: Sort
+) -> None:
+    made = [submit(database, planned) for _ in range(5)]
+    left = [4]
+
+    def add() -> None:
+        if left[0] > 0:
+            left[0] -= 1
+            submit(database, planned)
+
+    found = walk(database, sort, add)
+    assert [one for one in found if one in made] == (made if sort is Sort.OLDEST else made[::-1])
+    assert len(found) == len(set(found))
+
+
+def test_jobs_that_were_created_at_one_instant_are_all_listed(
+    database: Database, planned: list[NewRun]
+) -> None:
+    made = {submit(database, planned) for _ in range(5)}
+    database.execute("update constellation.jobs set created_at = '2026-01-01Z'")
+    for sort in Sort:
+        found = walk(database, sort)
+        assert (len(found), set(found)) == (5, made)
+
+
+def test_jobs_are_found_by_time(database: Database, planned: list[NewRun]) -> None:
+    early, late = submit(database, planned), submit(database, planned)
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    database.execute("update constellation.jobs set created_at = %s where id = %s", (noon, early))
+    assert page(database, JobFilter(created_after=noon)) == [late, early]
+    assert page(database, JobFilter(created_before=noon)) == []
+    second = noon + timedelta(seconds=1)
+    assert page(database, JobFilter(created_after=noon, created_before=second)) == [early]
+
+
+def test_jobs_are_found_by_state_account_and_model(
+    database: Database, planned: list[NewRun]
+) -> None:
+    mine = submit(database, planned)
+    other = submit(database, planned, new_job(account="other"))
+    with database.transaction() as connection:
+        jobs.cancel(connection, mine)
+    assert page(database, JobFilter(states=(JobState.CANCELLED,))) == [mine]
+    assert page(database, JobFilter(states=(JobState.FAILED,))) == []
+    assert page(database, JobFilter(submitted_by="other")) == [other]
+    assert page(database, JobFilter(model="m@1")) == [other, mine]
+    assert page(database, JobFilter(model="' or '1'='1")) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (JobFilter(bbox=(0.5, 0.5, 2, 2)), 1),
+        (JobFilter(bbox=(2, 2, 3, 3)), 0),
+        (JobFilter(bbox=(170, 0, 0.5, 1)), 1),  # across 180
+        (JobFilter(bbox=(170, 0, -170, 1)), 0),
+        (JobFilter(near=(0.5, 0.5), radius_m=1), 1),
+        (JobFilter(near=(1.1, 0.5), radius_m=5_000), 0),
+        (JobFilter(near=(1.1, 0.5), radius_m=12_000), 1),
+    ],
+)
+def test_jobs_are_found_by_place(
+    database: Database, planned: list[NewRun], wanted: JobFilter, expected: int
+) -> None:
+    submit(database, planned)
+    assert len(page(database, wanted)) == expected
