@@ -32,7 +32,7 @@ class Work:
     def commit_tile(
         self, number: int, *, error: str | None = None, cloud_fraction: float | None = None
     ) -> None:
-        """A tile with a result: failed with an error, skipped where its share of clouds is given."""
+        """A tile with a result: failed with an error, skipped where it is clouded."""
         box = shapely.MultiPolygon([shapely.box(0, 0, 1, 1)])
         state = TileState.SKIPPED if cloud_fraction is not None else TileState.COMPLETED
         state = TileState.FAILED if error else state
