@@ -97,8 +97,8 @@ class ChipTiles:
             self._write_vectors(tile)
             return self._result(tile, {}, None)
         self._write_classes(tile)
-        values, counts = np.unique(tile.classes, return_counts=True)
-        found = {int(v): int(n) for v, n in zip(values, counts, strict=True)}
+        counts = np.bincount(tile.classes).tolist()
+        found = {value: count for value, count in enumerate(counts) if count}
         return self._result(tile, found, float(tile.answers.mean()) if found else None)
 
     def _result(

@@ -72,7 +72,8 @@ def paint(
     rows = (tile.height_px + top + bottom) // chip_px
     grown = values.reshape(rows, -1).repeat(chip_px, 0).repeat(chip_px, 1)
     painted = grown[top : top + tile.height_px, left : left + tile.width_px]
-    return np.where(valid, painted, np.uint8(NOTHING))
+    # Most tiles are whole: looking first takes a fraction of what choosing takes.
+    return painted if valid.all() else np.where(valid, painted, np.uint8(NOTHING))
 
 
 def margins(tile: Window, chip_px: int) -> tuple[tuple[int, int], tuple[int, int]]:

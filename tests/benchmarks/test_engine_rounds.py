@@ -122,11 +122,11 @@ def test_no_bar_is_met_by_a_map_that_is_wrong(small: Workload) -> None:
 
 def class_map(small: Workload, path: Path, spoil: int | None = None) -> Path:
     """What the reference itself finds in the scene, as a COG; one pixel set to `spoil`."""
-    from benchmarks.engine.gate import padded, probabilities, values
+    from benchmarks.engine.gate import answers, padded, values
 
     pixels = padded(small, 0, 128, 128)
     chips = pixels.reshape(3, 2, 64, 2, 64).transpose(1, 3, 0, 2, 4).reshape(4, 3, 64, 64)
-    found = values(small)[probabilities(small, chips).argmax(1)].reshape(2, 2)
+    found = values(small)[answers(small, chips).argmax(1)].reshape(2, 2)
     classes = found.repeat(64, 0).repeat(64, 1)
     if spoil is not None:
         classes[70, 70] = spoil
