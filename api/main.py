@@ -93,6 +93,7 @@ def create_app(
     access.check_complete(routers)
     for router in routers:
         app.include_router(router)
+    app.state.operations = [route for router in routers for route in router.routes]
     openapi.install(app)
     dashboard.mount(app, dagster_url=settings.dagster_url)
     return app

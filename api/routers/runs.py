@@ -3,7 +3,8 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
 
 from api.deps import DatabasePart
 from api.schemas.run import RunReply
@@ -13,10 +14,14 @@ from constellation_pipelines.store import footprints, runs, waiting
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 
-class GeoJsonResponse(Response):
+class GeoJsonResponse(JSONResponse):
     """GeoJSON that is text already."""
 
     media_type = "application/geo+json"
+
+    def render(self, content: str) -> bytes:
+        """The text as it is."""
+        return content.encode()
 
 
 @router.get("/{run_id}", summary="Show a run")

@@ -149,16 +149,51 @@ def test_the_committed_document_is_what_the_app_says(service: Service) -> None:
 
 def test_every_operation_says_what_failures_look_like(service: Service) -> None:
     said = httpx.get(f"{service.url}/openapi.json").json()
-    operations = [
-        operation
-        for path in said["paths"].values()
-        for method, operation in path.items()
-        if method in ("get", "post")
-    ]
-    assert len(operations) >= 15
+    operations = [operation for path in said["paths"].values() for operation in path.values()]
+    assert len(operations) >= 25
     for operation in operations:
-        assert "application/problem+json" in operation["responses"]["default"]["content"]
+        answers = operation["responses"]
+        assert {"403", "500"} <= set(answers)
+        assert "default" not in answers, "then any answer would be a documented one"
+        asked = "requestBody" in operation or "parameters" in operation
+        assert ("422" in answers) == asked, operation["operationId"]
+    for answer in said["components"]["responses"].values():
+        assert "application/problem+json" in answer["content"]
     assert "HTTPValidationError" not in str(said)
+
+
+def test_every_operation_has_examples_of_what_it_takes(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    schemas = said["components"]["schemas"]
+    for path in said["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] != "cursor":  # opaque
+                    assert "example" in parameter, (operation["operationId"], parameter["name"])
+            if "requestBody" in operation:
+                content = operation["requestBody"]["content"]["application/json"]
+                form = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+                assert "example" in content or "example" in form, operation["operationId"]
+
+
+def test_every_link_leads_to_an_operation(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    operations = {o["operationId"]: o for path in said["paths"].values() for o in path.values()}
+    links = [
+        link
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert len(links) >= 15
+    for link in links:
+        taken = {p["name"] for p in operations[link["operationId"]]["parameters"]}
+        assert set(link["parameters"]) <= taken
+
+
+def test_a_refused_method_names_every_one_that_the_path_takes(service: Service) -> None:
+    refused = httpx.put(f"{service.url}/api/v1/session")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET, POST")
 
 
 def test_the_api_loads_neither_dagster_nor_torch_nor_rasterio() -> None:
