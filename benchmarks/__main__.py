@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.measurement import save, table
 
-NAMES = ("launch", "chaos", "fuzz")
+NAMES = ("launch", "chaos", "api", "fuzz")
 
 
 def main(names: list[str]) -> None:

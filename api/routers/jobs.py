@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
+from api.routing import Route
 from api.schemas.base import NO_CONTROLS, Line, Reference
 from api.schemas.job import JobChange, JobDetail, JobPage, JobReply, JobRequest, Quote, SceneQuote
 from api.schemas.run import RunReply
@@ -19,7 +20,7 @@ from constellation_pipelines.store import audit, jobs, runs, waiting
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
 
-router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
 
 IdempotencyKey = Annotated[
     str | None,

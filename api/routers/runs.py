@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from api.deps import DatabasePart
+from api.routing import Route
 from api.schemas.run import RunReply
 from api.schemas.tile import TileCollection
 from constellation_pipelines.store import footprints, runs, waiting
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=Route)
 
 
 class GeoJsonResponse(JSONResponse):
