@@ -4,7 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api import cursor as cursors
 from api import submission
@@ -21,6 +21,8 @@ from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import JobFilter
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
+
+JOBS = TypeAdapter(list[JobReply])
 
 IdempotencyKey = Annotated[
     str | None,
@@ -115,11 +117,12 @@ def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> Jo
     wanted = query.wanted()
     before = None if query.cursor is None else cursors.decode(query.cursor)
     with database.transaction() as connection:
-        found = jobs.list_page(connection, wanted, before=before, limit=query.limit + 1)
+        text = jobs.page_text(connection, wanted, before=before, limit=query.limit + 1)
+    found = JOBS.validate_json(text)
     page = found[: query.limit]
     more = len(found) > query.limit
     return JobPage(
-        items=[JobReply.model_validate(job) for job in page],
+        items=page,
         next=cursors.encode(page[-1].created_at, page[-1].id) if more else None,
     )
 
