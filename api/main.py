@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from api import access, dashboard, errors, openapi
 from api.gate import Gate
 from api.guard import Guard
-from api.limits import BodyLimit
+from api.limits import BodyLimit, HeaderLimit
 from api.live.hub import Hub
 from api.live.lines import Lines
 from api.live.samples import Samples
@@ -84,6 +84,7 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
+    app.add_middleware(HeaderLimit)
     errors.install(app)
     rooms = (
         *(jobs, logs, runs, gpus, scenes, models, stream),
