@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def test_a_lost_database_is_503_until_it_is_back(
         assert problem_of(lost, 503)["code"] == "service_unavailable"
         assert lost.headers["retry-after"] == "2"
         assert name not in lost.text
+        for path, answer in asked_at_once(service, reads(service)):
+            assert problem_of(answer, 503)["code"] == "service_unavailable", path
+            assert answer.headers["retry-after"] == "2", path
         unready = httpx.get(f"{service.url}/readyz", timeout=10)
         assert unready.status_code == 503
         assert unready.json()["parts"]["postgres"]["ok"] is False
@@ -79,6 +83,28 @@ def test_a_lost_database_is_503_until_it_is_back(
             if (back := service.http.get("/jobs")).status_code == 200:
                 break
         assert back.status_code == 200
+
+
+def reads(service: Service) -> list[str]:
+    """A path of every operation that only reads, but for those that ask no database."""
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    id = str(new_id())
+    values = {"account": "me", "reference": id, "uuid": id, "job_id": id, "run_id": id}
+    asked = [
+        path.format(**values)
+        for path, operations in said["paths"].items()
+        if "503" in operations.get("get", {"responses": {}})["responses"]
+    ]
+    without = {"/readyz", "/api/v1/about", "/api/v1/session"}
+    return [path for path in asked if path not in without]
+
+
+def asked_at_once(service: Service, paths: list[str]) -> list[tuple[str, httpx.Response]]:
+    """The answers of these paths: each waits some seconds for the database."""
+    assert len(paths) >= 12
+    with ThreadPoolExecutor(len(paths)) as threads:
+        found = threads.map(lambda path: httpx.get(service.url + path, timeout=60), paths)
+        return list(zip(paths, found, strict=True))
 
 
 @pytest.mark.parametrize(
