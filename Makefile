@@ -7,7 +7,7 @@ WORKERS ?= 2
 PATHS := constellation_pipelines api assets resources migrations tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup .venv demo test dev lint bench clean
+.PHONY: help setup .venv demo test dev lint bench clients clean
 
 help: ## Show the targets
 	@grep -E '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,9 @@ lint: setup ## Check style, types and the direction of imports
 bench: setup ## Run the benchmarks (ONLY=name for one)
 	@$(BIN)/python -m benchmarks $(ONLY)
 
+clients: setup ## Generate Python and Go clients of the API into build/clients
+	@scripts/clients
+
 clean: ## Delete caches and what set-up made; .constellation and its data stay
-	rm -rf .venv .venv-peers web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers .venv-clients web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './web/*' -prune -exec rm -rf {} +

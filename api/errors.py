@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from api.schemas.problem import Fault, Problem
 from constellation_pipelines.domain import errors
@@ -106,12 +107,20 @@ def on_http(request: Request, error: Exception) -> ProblemResponse:
     """No such route, method not allowed, a body that is no JSON."""
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).name.lower()
-    detail = str(error.detail)
+    detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
         detail = "there is nothing at this path; /docs shows what there is"
     elif error.status_code == 405:
         detail = f"this path does not take {request.method}; /docs shows what it takes"
-    return problem(error.status_code, code, detail, headers=dict(error.headers or {}))
+        headers |= {"Allow": ", ".join(methods)} if (methods := methods_of(request)) else {}
+    return problem(error.status_code, code, detail, headers=headers)
+
+
+def methods_of(request: Request) -> list[str]:
+    """What this path takes. Starlette's own answer names the methods of its first route only."""
+    operations = getattr(request.app.state, "operations", ())
+    found = [route for route in operations if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in found for method in getattr(route, "methods", ())})
 
 
 def on_unexpected(request: Request, error: Exception) -> ProblemResponse:

@@ -6,6 +6,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.errors import problem
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024  # of all headers; httptools has no limit of its own
+POLICY_VIOLATION = 1008
+
+
+class HeaderLimit:
+    """Refuses requests whose headers are larger than any honest client's."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int = MAX_HEADER_BYTES) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 431; a WebSocket is closed with 1008."""
+        found = sum(len(name) + len(value) for name, value in scope.get("headers", ()))
+        if found <= self._max_bytes:
+            await self._app(scope, receive, send)
+            return
+        reason = f"the headers may have {self._max_bytes} bytes at most"
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": reason})
+        else:
+            refusal = problem(431, "headers_too_large", reason, headers={"Connection": "close"})
+            await refusal(scope, receive, send)
 
 
 class BodyLimit:

@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 from api import access, dashboard, errors, openapi
 from api.gate import Gate
 from api.guard import Guard
-from api.limits import BodyLimit
+from api.limits import BodyLimit, HeaderLimit
 from api.live.hub import Hub
 from api.live.lines import Lines
 from api.live.samples import Samples
@@ -88,6 +88,7 @@ def create_app(
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
+    app.add_middleware(HeaderLimit)
     errors.install(app)
     rooms = (
         *(jobs, logs, runs, gpus, scenes, models, stream),
@@ -97,6 +98,7 @@ def create_app(
     access.check_complete(routers)
     for router in routers:
         app.include_router(router)
+    app.state.operations = [route for router in routers for route in router.routes]
     openapi.install(app)
     dashboard.mount(app, dagster_url=settings.dagster_url)
     return app

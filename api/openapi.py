@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
+from api import examples, links
 from api.access import ACCESS, PUBLIC
 from api.errors import MEDIA_TYPE
 from api.gate import COOKIE
@@ -38,9 +39,16 @@ SCHEMES: dict[str, dict[str, str]] = {
 
 # By status: the name of the answer, what it says, a header of its own.
 REFUSALS: dict[str, tuple[str, str, str | None]] = {
+    "400": ("BadRequest", "The body cannot be read", None),
     "401": ("Unauthenticated", "Nobody knows who asks", "WWW-Authenticate"),
     "403": ("Forbidden", "Who asks may not: scope, quota, origin or a CSRF token", None),
+    "404": ("NotFound", "There is none, or it is another account's", None),
+    "409": ("Conflict", "What there is stands in the way", None),
+    "413": ("BodyTooLarge", "The body is larger than a request may be", None),
+    "422": ("Invalid", "The request cannot be taken as it is; `errors` point at the places", None),
     "429": ("TooManyRequests", "Requests come faster than they may", "Retry-After"),
+    "500": ("InternalError", "A fault of the server's; its log has the number told", None),
+    "503": ("Unavailable", "Something that is needed does not answer right now", "Retry-After"),
 }
 
 
@@ -61,11 +69,8 @@ def described(generate: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, 
         form = Problem.model_json_schema(ref_template=REFERENCE)
         schemas |= form.pop("$defs", {}) | {"Problem": form}
         for path in document["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)
-                operation["responses"] |= refusals(operation["operationId"])
-                operation["responses"]["default"] = problem_response()
-                operation["security"] = ways_in(operation["operationId"])
+            for method, operation in path.items():
+                complete(method, operation)
         document["components"]["schemas"] = dict(sorted(schemas.items()))
         document["components"]["securitySchemes"] = SCHEMES
         document["components"]["responses"] = {
@@ -82,17 +87,43 @@ def ways_in(operation: str) -> list[dict[str, list[str]]]:
     return [] if needed is PUBLIC else [{name: [needed.value]} for name in SCHEMES]
 
 
-def refusals(operation: str) -> dict[str, Any]:
-    """The answers to someone who may not, or not so often."""
-    if ACCESS[operation] is PUBLIC and operation != "sign_in":
-        return {}
-    return {
-        status: {"$ref": f"#/components/responses/{name}"}
-        for status, (name, *_) in REFUSALS.items()
+def complete(method: str, operation: dict[str, Any]) -> None:
+    """Say of an operation all that FastAPI does not know: who may, refusals, examples, links."""
+    name = operation["operationId"]
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for status in refused_with(method, operation):
+        reference = f"#/components/responses/{REFUSALS[status][0]}"
+        responses.setdefault(status, {"$ref": reference})
+    operation["responses"] = dict(sorted(responses.items()))
+    operation["security"] = ways_in(name)
+    examples.give(operation)
+    links.give(name, responses)
+
+
+def refused_with(method: str, operation: dict[str, Any]) -> list[str]:
+    """The statuses of an operation's refusals, by what it takes. Any may be asked by a foreign
+    origin; who asks is looked up in the database.
+    """
+    needed = ACCESS[operation["operationId"]]
+    has_body = "requestBody" in operation
+    parameters = operation.get("parameters", [])
+    applies = {
+        "400": has_body,
+        "401": needed is not PUBLIC or has_body,
+        "403": True,
+        "404": any(parameter["in"] == "path" for parameter in parameters),
+        "409": method != "get" and needed is not PUBLIC,
+        "413": has_body,
+        "422": has_body or bool(parameters),
+        "429": needed is not PUBLIC or has_body,
+        "500": True,
+        "503": needed is not PUBLIC or has_body,
     }
+    return [status for status, does in applies.items() if does]
 
 
-def problem_response(text: str = "What was wrong", header: str | None = None) -> dict[str, Any]:
+def problem_response(text: str, header: str | None = None) -> dict[str, Any]:
     """How every failure is described."""
     schema = {"$ref": REFERENCE.format(model="Problem")}
     described: dict[str, Any] = {

@@ -80,9 +80,10 @@ def submit(
     """
     digest = request_digest(request)
     named = NewJob("", JobParams("", ()), request.priority, account, idempotency_key, digest)
-    with database.transaction() as connection:
-        if (known := jobs.find_repeated(connection, named)) is not None:
-            return jobs.find(connection, known), False
+    if idempotency_key is not None:
+        with database.transaction() as connection:
+            if (known := jobs.find_repeated(connection, named)) is not None:
+                return jobs.find(connection, known), False
     planned = plan(database, request, account)
     name = request.name or default_name(planned)
     job = NewJob(name, planned.params, request.priority, account, idempotency_key, digest)

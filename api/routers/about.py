@@ -5,9 +5,10 @@ from importlib.metadata import version
 from fastapi import APIRouter
 
 from api.deps import SettingsPart
+from api.routing import Route
 from api.schemas.about import About
 
-router = APIRouter(prefix="/api/v1/about", tags=["about"])
+router = APIRouter(prefix="/api/v1/about", tags=["about"], route_class=Route)
 
 PACKAGE = "constellation-eo"
 

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api.deps import DatabasePart
+from api.routing import Route
 from api.schemas.audit import AuditEventReply, AuditPage
 from api.schemas.base import Line
 from constellation_pipelines.store import audit
 
-router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
+router = APIRouter(prefix="/api/v1/audit", tags=["audit"], route_class=Route)
 
 MAX_ID = 2**63 - 1
 

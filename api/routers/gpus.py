@@ -6,12 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from api.deps import DatabasePart, SamplesPart
+from api.routing import Route
 from api.schemas.base import NO_CONTROLS
 from api.schemas.gpu import GpuList, GpuReply, SampleList, SampleReply
 from constellation_pipelines.domain.sample import Sample
 from constellation_pipelines.store import devices, faults
 
-router = APIRouter(prefix="/api/v1/gpus", tags=["gpus"])
+router = APIRouter(prefix="/api/v1/gpus", tags=["gpus"], route_class=Route)
 
 
 FAULTS = 5  # of each device

@@ -3,12 +3,13 @@
 from fastapi import APIRouter, Response
 
 from api.deps import HubPart, PoolPart
+from api.routing import Route
 from api.schemas.health import Health, Part, Readiness
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store import health
 from constellation_pipelines.store.database import Database
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=Route)
 
 
 @router.get("/healthz", summary="Is the process alive")

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
+from api.routing import Route
 from api.schemas.base import NO_CONTROLS, Line, Reference
 from api.schemas.job import (
     Instants,
@@ -35,7 +36,7 @@ from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
 from constellation_pipelines.store.progress import seen
 
-router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
 
 IdempotencyKey = Annotated[
     str | None,

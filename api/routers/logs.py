@@ -26,6 +26,17 @@ HEARTBEAT_S = 15.0
 LAST_LINES_S = 1.0  # lines of a run come some tenths of a second after it has ended
 MOST = 2**63 - 1
 
+# One event of the stream, by its fields.
+EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["line", "end"]},
+        "id": {"type": "string", "description": "What to resume from, as Last-Event-ID."},
+        "data": {"type": "string", "description": "JSON."},
+    },
+    "required": ["event", "data"],
+}
+
 LastEventId = Annotated[
     int | None,
     Header(ge=0, le=MOST, description="The id of the last line that came: goes on behind it."),
@@ -40,7 +51,7 @@ LastEventId = Annotated[
         200: {
             "description": "Server-sent events: `line` with an envelope for each line, its id to "
             "resume from; `end` once the job is over and all its lines are told.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": EVENT}},
         }
     },
 )

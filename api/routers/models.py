@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from api.deps import DatabasePart
+from api.routing import Route
 from api.schemas.base import NO_CONTROLS
 from api.schemas.model import ModelList, ModelReply
 from constellation_pipelines.store import models
 
-router = APIRouter(prefix="/api/v1/models", tags=["models"])
+router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=Route)
 
 
 @router.get("", summary="List models")

@@ -3,20 +3,26 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
 
 from api.deps import DatabasePart
+from api.routing import Route
 from api.schemas.run import RunReply
 from api.schemas.tile import TileCollection
 from constellation_pipelines.store import footprints, runs, waiting
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=Route)
 
 
-class GeoJsonResponse(Response):
+class GeoJsonResponse(JSONResponse):
     """GeoJSON that is text already."""
 
     media_type = "application/geo+json"
+
+    def render(self, content: str) -> bytes:
+        """The text as it is."""
+        return content.encode()
 
 
 @router.get("/{run_id}", summary="Show a run")

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from api.deps import DatabasePart, SettingsPart
+from api.routing import Route
 from api.schemas.base import NO_CONTROLS
 from api.schemas.scene import QualityRequest, SceneDetail, ScenePage, SceneReply, SceneRequest
 from constellation_pipelines.domain.errors import SceneRefused
@@ -19,7 +20,7 @@ from constellation_pipelines.remote.scenes import Description, describe_remote
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import audit, scenes
 
-router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"])
+router = APIRouter(prefix="/api/v1/scenes", tags=["scenes"], route_class=Route)
 
 
 @router.post(

@@ -5,10 +5,11 @@ from fastapi import APIRouter, Request, Response
 from api.deps import GuardPart, PrincipalPart, address_of
 from api.gate import COOKIE
 from api.origins import LOOPBACK, host_name
+from api.routing import Route
 from api.schemas.session import Session, SignIn
 from constellation_pipelines.domain.secret import csrf_token
 
-router = APIRouter(prefix="/api/v1/session", tags=["session"])
+router = APIRouter(prefix="/api/v1/session", tags=["session"], route_class=Route)
 
 
 @router.post("", status_code=201, summary="Sign in with a key")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import DatabasePart, PrincipalPart
+from api.routing import Route
 from api.schemas.base import NO_CONTROLS
 from api.schemas.usage import COLUMNS, Leaderboard, Standing, UsageReply, UsageRow
 from constellation_pipelines.domain import usage as sums
@@ -16,7 +17,7 @@ from constellation_pipelines.domain.errors import InvalidInput, NotFound
 from constellation_pipelines.domain.usage import Usage
 from constellation_pipelines.store import accounts, usage
 
-router = APIRouter(prefix="/api/v1/usage", tags=["usage"])
+router = APIRouter(prefix="/api/v1/usage", tags=["usage"], route_class=Route)
 
 LONGEST = timedelta(days=366)
 USUAL_DAYS = 30

@@ -1,5 +1,6 @@
 """The door to PostgreSQL: a pool of connections and short transactions."""
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -14,6 +15,18 @@ from constellation_pipelines.store import tenancy
 from constellation_pipelines.store.tenancy import Tenancy
 
 Connection = psycopg.Connection[DictRow]
+
+
+def check(connection: psycopg.Connection[Any]) -> None:
+    """Raise OperationalError for an idle connection that the server has ended.
+
+    A server says so before it goes, so that there is something to read; only then is it asked. To
+    ask each time would cost every transaction a round trip.
+    """
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 class Database:
@@ -43,7 +56,7 @@ class Database:
             open=True,
             connection_class=psycopg.Connection[DictRow],
             kwargs={"row_factory": dict_row, "application_name": "constellation"},
-            check=ConnectionPool.check_connection,
+            check=check,
         )
 
     def bound(self, tenancy: Tenancy) -> "Database":

@@ -156,6 +156,8 @@ def write_raster(
     size_px: int = 1024,
     pixel_m: float = 10.0,
     west_m: float = WEST_M,
+    north_m: float = NORTH_M,
+    crs: str = "EPSG:32633",
     dtype: str = "uint8",
 ) -> Path:
     """A small GeoTIFF whose content depends on its name, so that no two have one digest."""
@@ -172,8 +174,8 @@ def write_raster(
         height=size_px,
         count=bands,
         dtype=dtype,
-        crs="EPSG:32633",
-        transform=rasterio.Affine(pixel_m, 0, west_m, 0, -pixel_m, NORTH_M),
+        crs=crs,
+        transform=rasterio.Affine(pixel_m, 0, west_m, 0, -pixel_m, north_m),
         tiled=True,
         photometric="RGB" if bands == 3 else None,
     ) as raster:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,6 +71,9 @@ def test_a_lost_database_is_503_until_it_is_back(
         assert problem_of(lost, 503)["code"] == "service_unavailable"
         assert lost.headers["retry-after"] == "2"
         assert name not in lost.text
+        for path, answer in asked_at_once(service, reads(service)):
+            assert problem_of(answer, 503)["code"] == "service_unavailable", path
+            assert answer.headers["retry-after"] == "2", path
         unready = httpx.get(f"{service.url}/readyz", timeout=10)
         assert unready.status_code == 503
         assert unready.json()["parts"]["postgres"]["ok"] is False
@@ -79,6 +83,28 @@ def test_a_lost_database_is_503_until_it_is_back(
             if (back := service.http.get("/jobs")).status_code == 200:
                 break
         assert back.status_code == 200
+
+
+def reads(service: Service) -> list[str]:
+    """A path of every operation that only reads, but for those that ask no database."""
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    id = str(new_id())
+    values = {"account": "me", "reference": id, "uuid": id, "job_id": id, "run_id": id}
+    asked = [
+        path.format(**values)
+        for path, operations in said["paths"].items()
+        if "503" in operations.get("get", {"responses": {}})["responses"]
+    ]
+    without = {"/readyz", "/api/v1/about", "/api/v1/session"}
+    return [path for path in asked if path not in without]
+
+
+def asked_at_once(service: Service, paths: list[str]) -> list[tuple[str, httpx.Response]]:
+    """The answers of these paths: each waits some seconds for the database."""
+    assert len(paths) >= 12
+    with ThreadPoolExecutor(len(paths)) as threads:
+        found = threads.map(lambda path: httpx.get(service.url + path, timeout=60), paths)
+        return list(zip(paths, found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -149,16 +175,51 @@ def test_the_committed_document_is_what_the_app_says(service: Service) -> None:
 
 def test_every_operation_says_what_failures_look_like(service: Service) -> None:
     said = httpx.get(f"{service.url}/openapi.json").json()
-    operations = [
-        operation
-        for path in said["paths"].values()
-        for method, operation in path.items()
-        if method in ("get", "post")
-    ]
-    assert len(operations) >= 15
+    operations = [operation for path in said["paths"].values() for operation in path.values()]
+    assert len(operations) >= 25
     for operation in operations:
-        assert "application/problem+json" in operation["responses"]["default"]["content"]
+        answers = operation["responses"]
+        assert {"403", "500"} <= set(answers)
+        assert "default" not in answers, "then any answer would be a documented one"
+        asked = "requestBody" in operation or "parameters" in operation
+        assert ("422" in answers) == asked, operation["operationId"]
+    for answer in said["components"]["responses"].values():
+        assert "application/problem+json" in answer["content"]
     assert "HTTPValidationError" not in str(said)
+
+
+def test_every_operation_has_examples_of_what_it_takes(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    schemas = said["components"]["schemas"]
+    for path in said["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["name"] != "cursor":  # opaque
+                    assert "example" in parameter, (operation["operationId"], parameter["name"])
+            if "requestBody" in operation:
+                content = operation["requestBody"]["content"]["application/json"]
+                form = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+                assert "example" in content or "example" in form, operation["operationId"]
+
+
+def test_every_link_leads_to_an_operation(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    operations = {o["operationId"]: o for path in said["paths"].values() for o in path.values()}
+    links = [
+        link
+        for operation in operations.values()
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert len(links) >= 15
+    for link in links:
+        taken = {p["name"] for p in operations[link["operationId"]]["parameters"]}
+        assert set(link["parameters"]) <= taken
+
+
+def test_a_refused_method_names_every_one_that_the_path_takes(service: Service) -> None:
+    refused = httpx.put(f"{service.url}/api/v1/session")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "DELETE, GET, POST")
 
 
 def test_the_api_loads_neither_dagster_nor_torch_nor_rasterio() -> None:

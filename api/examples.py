@@ -1,0 +1,53 @@
+"""Examples of the OpenAPI document, by the names of parameters: one name means one thing."""
+
+from typing import Any
+
+ID = "0198f2a6-7c1e-7d2a-9b57-3f1c2f0e4d11"
+
+OF_PARAMETERS: dict[str, Any] = {
+    "account": "me",
+    "action": "job.submitted",
+    "after": "0,512",
+    "bbox": "-76.6,34.5,-76.4,34.7",
+    "by": "day,model",
+    "first_day": "2026-11-01",
+    "follow": False,
+    "format": "json",
+    "idempotency-key": "9f1f6f0e-cape-lookout",
+    "job_id": ID,
+    "last-event-id": 0,
+    "last_day": "2026-11-30",
+    "limit": 50,
+    "model": "eurosat-landcover@1",
+    "near": "13.4,52.5",
+    "radius_m": 100_000,
+    "run_id": ID,
+    "seconds": 600,
+    "state": ["RUNNING"],
+    "step_s": 5,
+    "submitted_by": "local",
+    "uuid": "SIM-0",
+}
+
+# Where one name has several meanings: by operation.
+OF_OPERATIONS: dict[str, dict[str, Any]] = {
+    "show_model": {"reference": "eurosat-landcover@1"},
+    "show_scene": {"reference": "s2_cape_lookout"},
+}
+
+# Cursors are opaque: the only right one is `next` of the page before.
+WITHOUT = frozenset({"cursor"})
+
+OF_BODIES: dict[str, Any] = {"change_job": {"priority": 10}}
+
+
+def give(operation: dict[str, Any]) -> None:
+    """Add examples to an operation's parameters and body, where they have none of their own."""
+    name = operation["operationId"]
+    known = OF_PARAMETERS | OF_OPERATIONS.get(name, {})
+    for parameter in operation.get("parameters", []):
+        if (example := known.get(parameter["name"].lower())) is not None:
+            parameter.setdefault("example", example)
+    if name in OF_BODIES:
+        content = operation["requestBody"]["content"]["application/json"]
+        content.setdefault("example", OF_BODIES[name])
