@@ -10,6 +10,8 @@ OF_PARAMETERS: dict[str, Any] = {
     "after": "0,512",
     "bbox": "-76.6,34.5,-76.4,34.7",
     "by": "day,model",
+    "created_after": "2026-11-01T00:00:00Z",
+    "created_before": "2026-12-01T00:00:00Z",
     "first_day": "2026-11-01",
     "follow": False,
     "format": "json",
@@ -23,10 +25,12 @@ OF_PARAMETERS: dict[str, Any] = {
     "radius_m": 100_000,
     "run_id": ID,
     "seconds": 600,
+    "sort": "newest",
     "state": ["RUNNING"],
     "step_s": 5,
     "submitted_by": "local",
     "uuid": "SIM-0",
+    "webhook_id": ID,
 }
 
 # Where one name has several meanings: by operation.

@@ -6,6 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from api.deps import DatabasePart, PrincipalPart, SettingsPart
+from api.routing import Route
 from api.schemas.webhook import (
     DeliveryPage,
     DeliveryReply,
@@ -17,7 +18,7 @@ from api.schemas.webhook import (
 from constellation_pipelines.domain.webhook import checked_url, new_secret
 from constellation_pipelines.store import audit, webhooks
 
-router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=Route)
 
 MAX_ID = 2**63 - 1
 

@@ -89,7 +89,8 @@ def reads(service: Service) -> list[str]:
     """A path of every operation that only reads, but for those that ask no database."""
     said = httpx.get(f"{service.url}/openapi.json").json()
     id = str(new_id())
-    values = {"account": "me", "reference": id, "uuid": id, "job_id": id, "run_id": id}
+    names = ("reference", "uuid", "job_id", "run_id", "webhook_id")
+    values = {"account": "me"} | dict.fromkeys(names, id)
     asked = [
         path.format(**values)
         for path, operations in said["paths"].items()
