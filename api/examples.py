@@ -42,7 +42,10 @@ OF_OPERATIONS: dict[str, dict[str, Any]] = {
 # Cursors are opaque: the only right one is `next` of the page before.
 WITHOUT = frozenset({"cursor"})
 
-OF_BODIES: dict[str, Any] = {"change_job": {"priority": 10}}
+OF_BODIES: dict[str, Any] = {
+    "change_job": {"priority": 10},
+    "add_webhook": {"url": "https://hooks.example.org/jobs", "event_types": ["job.completed"]},
+}
 
 
 def give(operation: dict[str, Any]) -> None:
