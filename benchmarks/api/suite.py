@@ -28,9 +28,9 @@ from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.stack.nats import EmbeddedNats
 from constellation_pipelines.stack.postgres import EmbeddedPostgres
 from constellation_pipelines.stack.schema import prepare_database
-from constellation_pipelines.store import jobs
+from constellation_pipelines.store import job_list
 from constellation_pipelines.store.database import Database
-from constellation_pipelines.store.jobs import JobFilter
+from constellation_pipelines.store.job_list import JobFilter
 from tests.api.service import MODEL, save_model, write_raster
 
 CONNECTIONS = 16
@@ -167,7 +167,7 @@ def raw_per_s(url: str) -> dict[str, float]:
             " select 'job.submitted', id, 'local', '{}' from j"
         )
         return {
-            "list": rate(lambda: jobs.list_page(connection, JobFilter(), limit=51)),
+            "list": rate(lambda: job_list.list_page(connection, JobFilter(), limit=51)),
             "submit": rate(lambda: connection.execute(insert, (new_id(),))),
         }
 
