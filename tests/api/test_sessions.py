@@ -78,7 +78,17 @@ def test_over_a_network_the_cookie_goes_over_tls_only(guarded: Service, host: st
     assert cookie_in(reply)["secure"] is True
 
 
-@pytest.mark.parametrize("key", ["", "cst_", new_key().text, new_session(), "x" * 201, "\x00"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "cst_",
+        pytest.param(new_key().text, id="a key of nobody"),
+        pytest.param(new_session(), id="a session of nobody"),
+        "x" * 201,
+        "\x00",
+    ],
+)
 def test_a_wrong_key_begins_no_session_and_is_not_repeated(guarded: Service, key: str) -> None:
     with client(guarded) as http:
         reply = http.post("/session", json={"key": key})
@@ -154,7 +164,15 @@ def test_only_the_hash_of_a_session_is_kept(guarded: Service, browser: httpx.Cli
     assert not any(browser.cookies[COOKIE] in row["kept"] for row in kept)
 
 
-@pytest.mark.parametrize("cookie", [f"{COOKIE}={new_session()}", f"{COOKIE}=x", "=;=", "\xff"])
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        pytest.param(f"{COOKIE}={new_session()}", id="a session of nobody"),
+        f"{COOKIE}=x",
+        "=;=",
+        "\xff",
+    ],
+)
 def test_a_cookie_that_is_none_of_ours_opens_nothing(guarded: Service, cookie: str) -> None:
     headers = [(b"Cookie", cookie.encode("latin-1"))]
     problem_of(httpx.get(f"{guarded.url}/api/v1/jobs", headers=headers), 401)

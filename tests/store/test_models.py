@@ -74,7 +74,7 @@ def test_releases_come_after_their_candidates() -> None:
         "%",
         "eurosat%",
         "' or 1=1 --",
-        str(new_id()),
+        pytest.param(str(new_id()), id="an id of nothing"),
         "x" * 9999,
     ],
 )
