@@ -2,10 +2,15 @@
 
 from typing import Any
 
-import torch  # noqa: TID253 - states the version that trained; only the training asset imports this
-
+from constellation_pipelines.domain.card_template import Draft, document_of
+from constellation_pipelines.domain.model import InputUnit, Task, WeightsFormat
 from constellation_pipelines.inference.eurosat import BANDS, CHIP_PX, CLASSES
-from constellation_pipelines.inference.publish import weights_asset
+from constellation_pipelines.inference.publish import (
+    WEIGHTS_FILE,
+    facts_of,
+    name_classes,
+    own_options,
+)
 from constellation_pipelines.inference.train import Trained
 
 NAME = "eurosat-landcover"
@@ -13,12 +18,6 @@ GSD_RANGE_M = (5.0, 20.0)
 # EuroSAT's authors mapped Level-1C values 0 to 2750, that is reflectance 0 to 0.275, linearly to
 # 8 bits, and clipped the rest. Reflectance of other sources is brought to 0..1 in the same way.
 REFLECTANCE_WHITE = 0.275
-EXTENSIONS = (
-    "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
-    "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-    "https://stac-extensions.github.io/version/v1.2.0/schema.json",
-)
 DESCRIPTIONS = {
     "AnnualCrop": ("e6c24a", "Fields sown and harvested within a year"),
     "Forest": ("1b7837", "Closed tree cover"),
@@ -50,105 +49,58 @@ CAVEAT = (
 )
 
 
+INPUT = (
+    "8-bit true colour is divided by 255. Reflectance is divided by "
+    "constellation:reflectance_white and clipped to 0..1: the training chips are a linear "
+    "stretch of top-of-atmosphere reflectance 0 to 0.275 (Sentinel-2 Level-1C values 0 to "
+    "2750). Then value_scaling applies, band by band."
+)
+
+
 def describe(
     trained: Trained, *, version: str, weights_bytes: int, weights_sha256: str, data_sha256: str
 ) -> dict[str, Any]:
     """The `model.json` document, a STAC Item with the MLM extension."""
-    moment = trained.trained_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    parameters = sum(p.numel() for p in trained.network.parameters())
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": list(EXTENSIONS),
-        "id": f"{NAME}-{version}",
-        "geometry": None,  # the chips' places are not published
-        "properties": {
-            "datetime": moment,
-            "title": "EuroSAT land cover, ten classes",
-            "description": "Names the land cover of a chip from its red, green and blue bands.",
-            "license": "MIT",
-            "version": version,
-            "bands": [{"name": band, "eo:common_name": band} for band in BANDS],
-            "mlm:name": NAME,
-            "mlm:architecture": trained.plan.architecture,
-            "mlm:tasks": ["scene-classification"],
-            "mlm:framework": "PyTorch",
-            "mlm:framework_version": str(torch.__version__),
-            "mlm:total_parameters": parameters,
-            "mlm:memory_size": weights_bytes,
-            "mlm:pretrained": True,
-            "mlm:pretrained_source": "EuroSAT RGB",
-            "mlm:input": [input_of(trained)],
-            "mlm:output": [output_of()],
-            "mlm:hyperparameters": hyperparameters_of(trained),
-            "constellation:architecture_options": trained.options,
-            "constellation:chip_px": CHIP_PX,
-            "constellation:halo_px": 0,
-            "constellation:gsd_min_m": GSD_RANGE_M[0],
-            "constellation:gsd_max_m": GSD_RANGE_M[1],
-            "constellation:reflectance_white": REFLECTANCE_WHITE,
-            "constellation:good_for": list(GOOD_FOR),
-            "constellation:not_for": list(NOT_FOR),
-            "constellation:training_data": {
-                "name": "EuroSAT RGB",
-                "sha256": data_sha256,
-                "chips": trained.training_chips + trained.validation_chips,
-                "license": "MIT; contains Copernicus Sentinel data",
-                "doi": "10.1109/JSTARS.2019.2918242",
-            },
-            "constellation:evaluation": evaluation_of(trained, moment),
+    draft = Draft(
+        name=NAME,
+        version=version,
+        task=Task.SCENE_CLASSIFICATION,
+        bands=BANDS,
+        outputs=CLASSES,
+        chip_px=CHIP_PX,
+        halo_px=0,
+        gsd_m=GSD_RANGE_M,
+        mean=trained.mean,
+        std=trained.std,
+        input_unit=InputUnit.DISPLAY,
+        reflectance_white=REFLECTANCE_WHITE,
+        architecture=trained.plan.architecture,
+        options=own_options(trained.options),
+        weights_file=WEIGHTS_FILE,
+        weights_format=WeightsFormat.SAFETENSORS,
+        weights_sha256=weights_sha256,
+        weights_bytes=weights_bytes,
+    )
+    document = document_of(draft, trained.trained_at)
+    name_classes(document, DESCRIPTIONS)
+    document["properties"]["mlm:input"][0]["description"] = INPUT
+    document["properties"] |= facts_of(trained.network, weights_bytes) | {
+        "title": "EuroSAT land cover, ten classes",
+        "description": "Names the land cover of a chip from its red, green and blue bands.",
+        "mlm:pretrained_source": "EuroSAT RGB",
+        "mlm:hyperparameters": hyperparameters_of(trained),
+        "constellation:good_for": list(GOOD_FOR),
+        "constellation:not_for": list(NOT_FOR),
+        "constellation:training_data": {
+            "name": "EuroSAT RGB",
+            "sha256": data_sha256,
+            "chips": trained.training_chips + trained.validation_chips,
+            "license": "MIT; contains Copernicus Sentinel data",
+            "doi": "10.1109/JSTARS.2019.2918242",
         },
-        "links": [],
-        "assets": {"weights": weights_asset(weights_bytes, weights_sha256)},
+        "constellation:evaluation": evaluation_of(trained, document["properties"]["datetime"]),
     }
-
-
-def input_of(trained: Trained) -> dict[str, Any]:
-    """Bands, shape, and how stored values become the network's input."""
-    return {
-        "name": "chips",
-        "description": (
-            "8-bit true colour is divided by 255. Reflectance is divided by "
-            "constellation:reflectance_white and clipped to 0..1: the training chips are a linear "
-            "stretch of top-of-atmosphere reflectance 0 to 0.275 (Sentinel-2 Level-1C values 0 to "
-            "2750). Then value_scaling applies, band by band."
-        ),
-        "bands": list(BANDS),
-        "input": {
-            "shape": [-1, len(BANDS), CHIP_PX, CHIP_PX],
-            "dim_order": ["batch", "bands", "height", "width"],
-            "data_type": "float32",
-        },
-        "value_scaling": [
-            {"type": "z-score", "mean": mean, "stddev": std}
-            for mean, std in zip(trained.mean, trained.std, strict=True)
-        ],
-        "resize_type": None,
-        "pre_processing_function": None,
-    }
-
-
-def output_of() -> dict[str, Any]:
-    """Scores, one per class."""
-    return {
-        "name": "class scores",
-        "tasks": ["scene-classification"],
-        "result": {
-            "shape": [-1, len(CLASSES)],
-            "dim_order": ["batch", "class"],
-            "data_type": "float32",
-        },
-        "classification:classes": [
-            {
-                "value": value,
-                "name": name,
-                "description": DESCRIPTIONS[name][1],
-                "color_hint": DESCRIPTIONS[name][0].upper(),
-            }
-            for value, name in enumerate(CLASSES)
-        ],
-        "post_processing_function": None,
-    }
+    return document
 
 
 def hyperparameters_of(trained: Trained) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor  # noqa: TID253 - only the training assets import this module
+import torch  # noqa: TID253 - only the training assets import this module
+from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.inference.package import file_sha256, write_package
@@ -25,14 +26,24 @@ def publish_weights(folder: Path, state: Mapping[str, Tensor], describe: Describ
     return write_package(folder, document, draft)
 
 
-def weights_asset(size_bytes: int, sha256: str) -> dict[str, Any]:
-    """The card's asset for the weights."""
+def own_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """An architecture's options without those that the card's template knows by itself."""
+    return {name: value for name, value in options.items() if name not in ("bands", "classes")}
+
+
+def name_classes(document: dict[str, Any], told: Mapping[str, tuple[str, str]]) -> None:
+    """Give the classes of a card their colours (six hex digits) and descriptions, by name."""
+    for found in document["properties"]["mlm:output"][0]["classification:classes"]:
+        colour, found["description"] = told[found["name"]]
+        found["color_hint"] = colour.upper()
+
+
+def facts_of(network: nn.Module, weights_bytes: int) -> dict[str, Any]:
+    """What a card says of every network that was trained here."""
     return {
-        "href": WEIGHTS_FILE,
-        "title": "Weights, float32",
-        "type": "application/octet-stream; application=safetensors",
-        "roles": ["mlm:model", "mlm:weights", "data"],
-        "mlm:artifact_type": "safetensors.torch.save_file",
-        "file:size": size_bytes,
-        "file:checksum": f"1220{sha256}",
+        "license": "MIT",
+        "mlm:framework_version": str(torch.__version__),
+        "mlm:total_parameters": sum(part.numel() for part in network.parameters()),
+        "mlm:memory_size": weights_bytes,
+        "mlm:pretrained": True,
     }

@@ -2,10 +2,14 @@
 
 from typing import Any
 
-import torch  # noqa: TID253 - states the version that trained; only the training asset imports this
-
-from constellation_pipelines.inference.eurosat_card import EXTENSIONS
-from constellation_pipelines.inference.publish import weights_asset
+from constellation_pipelines.domain.card_template import Draft, document_of
+from constellation_pipelines.domain.model import InputUnit, Task, WeightsFormat
+from constellation_pipelines.inference.publish import (
+    WEIGHTS_FILE,
+    facts_of,
+    name_classes,
+    own_options,
+)
 from constellation_pipelines.inference.segmenter import MEAN, STD, Segmenter, figures
 from constellation_pipelines.inference.weak_labels import (
     BRIGHT,
@@ -53,97 +57,51 @@ CAVEAT = (
 )
 
 
+INPUT = (
+    "8-bit true colour is divided by 255. Reflectance is divided by "
+    "constellation:reflectance_white and clipped to 0..1. Then value_scaling applies."
+)
+
+
 def describe(
     trained: Segmenter, *, version: str, weights_bytes: int, weights_sha256: str
 ) -> dict[str, Any]:
     """The `model.json` document, a STAC Item with the MLM extension."""
-    moment = trained.trained_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": list(EXTENSIONS),
-        "id": f"{NAME}-{version}",
-        "geometry": None,
-        "properties": {
-            "datetime": moment,
-            "title": "Land cover by pixel from weak labels, four classes",
-            "description": "Names water, vegetation, bare or built ground and white surfaces pixel "
-            "by pixel from red, green and blue. Trained on spectral-index labels, no ground truth.",
-            "license": "MIT",
-            "version": version,
-            "bands": [{"name": band, "eo:common_name": band} for band in INPUTS],
-            "mlm:name": NAME,
-            "mlm:architecture": "unet",
-            "mlm:tasks": ["semantic-segmentation"],
-            "mlm:framework": "PyTorch",
-            "mlm:framework_version": str(torch.__version__),
-            "mlm:total_parameters": sum(p.numel() for p in trained.network.parameters()),
-            "mlm:memory_size": weights_bytes,
-            "mlm:pretrained": True,
-            "mlm:pretrained_source": "weak labels from spectral indices",
-            "mlm:input": [input_of()],
-            "mlm:output": [output_of()],
-            "mlm:hyperparameters": hyperparameters_of(trained),
-            "constellation:architecture_options": dict(trained.options),
-            "constellation:chip_px": CHIP_PX,
-            "constellation:halo_px": HALO_PX,
-            "constellation:gsd_min_m": GSD_RANGE_M[0],
-            "constellation:gsd_max_m": GSD_RANGE_M[1],
-            "constellation:reflectance_white": REFLECTANCE_WHITE,
-            "constellation:good_for": list(GOOD_FOR),
-            "constellation:not_for": list(NOT_FOR),
-            "constellation:training_data": training_data_of(trained),
-            "constellation:evaluation": evaluation_of(trained, moment),
-        },
-        "links": [],
-        "assets": {"weights": weights_asset(weights_bytes, weights_sha256)},
+    draft = Draft(
+        name=NAME,
+        version=version,
+        task=Task.SEGMENTATION,
+        bands=INPUTS,
+        outputs=CLASSES,
+        chip_px=CHIP_PX,
+        halo_px=HALO_PX,
+        gsd_m=GSD_RANGE_M,
+        mean=MEAN,
+        std=STD,
+        input_unit=InputUnit.DISPLAY,
+        reflectance_white=REFLECTANCE_WHITE,
+        architecture="unet",
+        options=own_options(trained.options),
+        weights_file=WEIGHTS_FILE,
+        weights_format=WeightsFormat.SAFETENSORS,
+        weights_sha256=weights_sha256,
+        weights_bytes=weights_bytes,
+    )
+    document = document_of(draft, trained.trained_at)
+    name_classes(document, DESCRIPTIONS)
+    document["properties"]["mlm:input"][0]["description"] = INPUT
+    document["properties"] |= facts_of(trained.network, weights_bytes) | {
+        "title": "Land cover by pixel from weak labels, four classes",
+        "description": "Names water, vegetation, bare or built ground and white surfaces pixel "
+        "by pixel from red, green and blue. Trained on spectral-index labels, no ground truth.",
+        "mlm:pretrained_source": "weak labels from spectral indices",
+        "mlm:hyperparameters": hyperparameters_of(trained),
+        "constellation:good_for": list(GOOD_FOR),
+        "constellation:not_for": list(NOT_FOR),
+        "constellation:training_data": training_data_of(trained),
+        "constellation:evaluation": evaluation_of(trained, document["properties"]["datetime"]),
     }
-
-
-def input_of() -> dict[str, Any]:
-    """Bands, shape, and how stored values become the network's input."""
-    return {
-        "name": "chips",
-        "description": (
-            "8-bit true colour is divided by 255. Reflectance is divided by "
-            "constellation:reflectance_white and clipped to 0..1. Then value_scaling applies."
-        ),
-        "bands": list(INPUTS),
-        "input": {
-            "shape": [-1, len(INPUTS), CHIP_PX, CHIP_PX],
-            "dim_order": ["batch", "bands", "height", "width"],
-            "data_type": "float32",
-        },
-        "value_scaling": [
-            {"type": "z-score", "mean": mean, "stddev": std}
-            for mean, std in zip(MEAN, STD, strict=True)
-        ],
-        "resize_type": None,
-        "pre_processing_function": None,
-    }
-
-
-def output_of() -> dict[str, Any]:
-    """Scores, one per class and pixel."""
-    return {
-        "name": "class scores",
-        "tasks": ["semantic-segmentation"],
-        "result": {
-            "shape": [-1, len(CLASSES), CHIP_PX, CHIP_PX],
-            "dim_order": ["batch", "class", "height", "width"],
-            "data_type": "float32",
-        },
-        "classification:classes": [
-            {
-                "value": value,
-                "name": name,
-                "description": DESCRIPTIONS[name][1],
-                "color_hint": DESCRIPTIONS[name][0],
-            }
-            for value, name in enumerate(CLASSES)
-        ],
-        "post_processing_function": None,
-    }
+    return document
 
 
 def hyperparameters_of(trained: Segmenter) -> dict[str, Any]:
