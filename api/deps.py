@@ -1,6 +1,7 @@
 """Parts of the app that handlers ask for. None of them waits, so none needs a thread."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -14,6 +15,8 @@ from constellation_pipelines.domain.errors import Unauthenticated
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import Tenancy
+
+Part = TypeVar("Part")
 
 NOT_SIGNED_IN = (
     "say who you are: send `Authorization: Bearer <key>`; `constellation keys create` makes a key"
@@ -57,51 +60,28 @@ async def current_tenancy(connection: HTTPConnection) -> Tenancy:
     return tenancy_of(connection)
 
 
-async def settings_of(connection: HTTPConnection) -> Settings:
-    """The settings the app was made with."""
-    found = connection.app.state.settings
-    assert isinstance(found, Settings)
+def part(name: str, kind: type[Part]) -> Callable[[HTTPConnection], Awaitable[Part]]:
+    """What finds a part of the app that it was made with."""
+
+    async def found(connection: HTTPConnection) -> Part:
+        value = getattr(connection.app.state, name)
+        assert isinstance(value, kind)
+        return value
+
     return found
 
 
-async def pool_of(connection: HTTPConnection) -> Database:
-    """The app's pool, in which no account's rows are seen."""
-    found = connection.app.state.database
-    assert isinstance(found, Database)
-    return found
+settings_of = part("settings", Settings)
+pool_of = part("database", Database)  # in which no account's rows are seen
+hub_of = part("hub", Hub)
+lines_of = part("lines", Lines)
+samples_of = part("samples", Samples)
+guard_of = part("guard", Guard)
 
 
 async def database_of(connection: HTTPConnection) -> Database:
     """The app's pool, narrowed to what whoever asks may see. Raises Unauthenticated."""
     return (await pool_of(connection)).bound(tenancy_of(connection))
-
-
-async def hub_of(connection: HTTPConnection) -> Hub:
-    """The app's hub."""
-    found = connection.app.state.hub
-    assert isinstance(found, Hub)
-    return found
-
-
-async def lines_of(connection: HTTPConnection) -> Lines:
-    """The app's log lines."""
-    found = connection.app.state.lines
-    assert isinstance(found, Lines)
-    return found
-
-
-async def samples_of(connection: HTTPConnection) -> Samples:
-    """The app's samples."""
-    found = connection.app.state.samples
-    assert isinstance(found, Samples)
-    return found
-
-
-async def guard_of(connection: HTTPConnection) -> Guard:
-    """The app's guard."""
-    found = connection.app.state.guard
-    assert isinstance(found, Guard)
-    return found
 
 
 SettingsPart = Annotated[Settings, Depends(settings_of)]

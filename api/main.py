@@ -35,6 +35,10 @@ from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import NOBODY
 
+ROOMS = (
+    *(jobs, logs, runs, gpus, scenes, models, stream),
+    *(webhooks, usage, session, audit, about, health),
+)
 VERSION = "1"  # of the API, as in its paths
 POOL_SIZE = 40  # handlers run in a thread pool of 40
 POOL_TIMEOUT_S = 3.0
@@ -90,18 +94,19 @@ def create_app(
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
     app.add_middleware(HeaderLimit)
     errors.install(app)
-    rooms = (
-        *(jobs, logs, runs, gpus, scenes, models, stream),
-        *(webhooks, usage, session, audit, about, health),
-    )
-    routers = [room.router for room in rooms]
+    include_rooms(app)
+    openapi.install(app)
+    dashboard.mount(app, dagster_url=settings.dagster_url)
+    return app
+
+
+def include_rooms(app: FastAPI) -> None:
+    """Every operation. Raises LookupError for one of which nobody has said who may use it."""
+    routers = [room.router for room in ROOMS]
     access.check_complete(routers)
     for router in routers:
         app.include_router(router)
     app.state.operations = [route for router in routers for route in router.routes]
-    openapi.install(app)
-    dashboard.mount(app, dagster_url=settings.dagster_url)
-    return app
 
 
 def open_database(settings: Settings) -> Database:

@@ -5,9 +5,8 @@ Everything that can be refused is refused here, before any device is touched.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from api.schemas.job import JobRequest
@@ -18,15 +17,14 @@ from constellation_pipelines.domain.errors import (
     NotFound,
     SceneUnfit,
 )
-from constellation_pipelines.domain.fit import Fit, fit, treatment
+from constellation_pipelines.domain.fit import Fit, fit
 from constellation_pipelines.domain.job import Job, JobParams
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.states import RunState
-from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+from constellation_pipelines.geo.planned import planned_tiles
 from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
@@ -144,8 +142,10 @@ def plan_scenes(
 ) -> JobPlan:
     """Check that the model takes each scene, and count tiles."""
     fits = [fit_at(scene, model, params, at) for at, scene in enumerate(found)]
-    windows = [touched_windows(one, model, params.aoi) for one in fits]
-    missed = [scene.key for scene, touched in zip(found, windows, strict=True) if not touched]
+    touched = [
+        tiles_of(scene, one, model, params, account) for scene, one in zip(found, fits, strict=True)
+    ]
+    missed = [scene.key for scene, some in zip(found, touched, strict=True) if not some]
     if missed:
         raise AoiMissesScene(
             f"the area does not touch {', '.join(missed)}: leave these scenes out or draw the area "
@@ -154,19 +154,17 @@ def plan_scenes(
         )
     with database.transaction() as connection:
         reused = [
-            len(tiles.valid(connection, digests(scene, one, model, params, touched, account)))
-            if params.reuse
-            else 0
-            for scene, one, touched in zip(found, fits, windows, strict=True)
+            len(tiles.valid(connection, list(some.values()))) if params.reuse else 0
+            for some in touched
         ]
     parts = [
-        ScenePlan(scene, one.gsd_mismatch, len(touched), valid, area_km2(scene, one, touched))
-        for scene, one, touched, valid in zip(found, fits, windows, reused, strict=True)
+        ScenePlan(scene, one.gsd_mismatch, len(some), valid, area_km2(scene, one, some))
+        for scene, one, some, valid in zip(found, fits, touched, reused, strict=True)
     ]
     return JobPlan(model, params, tuple(parts))
 
 
-def area_km2(scene: Scene, fitted: Fit, windows: Sequence[Window]) -> float:
+def area_km2(scene: Scene, fitted: Fit, windows: Iterable[Window]) -> float:
     """About what these windows of a scene cover: their share of its pixels, of its area."""
     pixels = sum(window.height_px * window.width_px for window in windows)
     return scene.area_km2 * pixels / (fitted.grid.width_px * fitted.grid.height_px)
@@ -186,28 +184,18 @@ def fit_at(scene: Scene, model: Model, params: JobParams, at: int) -> Fit:
         raise SceneUnfit(error.message, field=field) from error
 
 
-def touched_windows(fitted: Fit, model: Model, aoi: dict[str, Any] | None) -> Sequence[Window]:
-    """The scene's tiles that touch the area: all without one, none when it misses the scene."""
-    windows = tile_windows(fitted.grid, model.card.tile_unit_px)
-    if aoi is None:
-        return windows
-    try:
-        return windows_touching(fitted.grid, windows, aoi)
-    except AoiMissesScene:
-        return ()
-
-
-def digests(
-    scene: Scene,
-    fitted: Fit,
-    model: Model,
-    params: JobParams,
-    windows: Sequence[Window],
-    account: str,
-) -> list[str]:
-    """The digests of these tiles' results, which are the account's own."""
-    how = treatment(fitted, params.max_cloud_fraction)
-    return [tile_digest(scene.digest, model.digest, window, account, how) for window in windows]
+def tiles_of(
+    scene: Scene, fitted: Fit, model: Model, params: JobParams, account: str
+) -> dict[Window, str]:
+    """The scene's tiles that touch the area, with the digests of their results."""
+    return planned_tiles(
+        scene,
+        model,
+        fitted,
+        aoi=params.aoi,
+        max_cloud_fraction=params.max_cloud_fraction,
+        account=account,
+    )
 
 
 def resolve_model(connection: Connection, reference: str) -> Model:

@@ -6,13 +6,12 @@ from uuid import UUID
 
 from assets.products import are_there
 from constellation_pipelines.domain.errors import AoiMissesScene, NotFound
-from constellation_pipelines.domain.fit import Fit, fit, treatment
+from constellation_pipelines.domain.fit import Fit, fit
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.scene import Scene
-from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.place import Places
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+from constellation_pipelines.geo.planned import planned_tiles
 from constellation_pipelines.inference.work_raster import are_whole
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import models, plans, scenes, tiles
@@ -131,14 +130,17 @@ def digests_of(
     account: str,
 ) -> dict[Window, str]:
     """Every tile of the scene that touches the AOI, row-major, with the digest of its result."""
-    every = tile_windows(fitted.grid, model.card.tile_unit_px)
-    windows = windows_touching(fitted.grid, every, aoi)
-    if not windows:
+    digests = planned_tiles(
+        scene,
+        model,
+        fitted,
+        aoi=aoi,
+        max_cloud_fraction=options.max_cloud_fraction,
+        account=account,
+    )
+    if not digests:
         raise AoiMissesScene(f"the area of interest does not touch scene {scene.key}", field="aoi")
-    how = treatment(fitted, options.max_cloud_fraction)
-    return {
-        window: tile_digest(scene.digest, model.digest, window, account, how) for window in windows
-    }
+    return digests
 
 
 def written(

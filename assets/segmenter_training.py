@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from assets.training import destination
+from assets.training import PackageConfig, destination
 from constellation_pipelines.domain.errors import ConstellationError
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.imagery.roots import resolve_scene_path
@@ -21,8 +21,8 @@ STEPS = 900
 SEED = 17
 
 
-class SegmenterConfig(dg.Config):
-    """What to train on, for how long, and where the package goes."""
+class SegmenterConfig(PackageConfig):
+    """What to train on, and for how long."""
 
     scenes: list[str] = Field(
         default=[],
@@ -31,11 +31,6 @@ class SegmenterConfig(dg.Config):
     )
     steps: int = Field(default=STEPS, ge=1, le=100_000, description="Batches to train on.")
     seed: int = Field(default=SEED, ge=0, description="Seed of weights, chips and augmentation.")
-    version: str = Field(
-        default="",
-        description="Version of the package in the models folder, which must be new. Empty: the "
-        "package goes to `training/` in the data directory and no model changes.",
-    )
 
 
 @dg.asset(

@@ -20,19 +20,24 @@ EPOCHS = 64
 SEED = 17
 
 
-class TrainingConfig(dg.Config):
-    """What to train on, for how long, and where the package goes."""
+class PackageConfig(dg.Config):
+    """Where the package of a trained model goes."""
+
+    version: str = Field(
+        default="",
+        description="Version of the package in the models folder, which must be new. Empty: the "
+        "package goes to `training/` in the data directory and no model changes.",
+    )
+
+
+class TrainingConfig(PackageConfig):
+    """What to train on, and for how long."""
 
     data: str = Field(
         default="", description="EuroSAT zip. Empty: what CONSTELLATION_TRAINING_DATA names."
     )
     epochs: int = Field(default=EPOCHS, ge=1, le=1000, description="Passes over the chips.")
     seed: int = Field(default=SEED, ge=0, description="Seed of weights, order and augmentation.")
-    version: str = Field(
-        default="",
-        description="Version of the package in the models folder, which must be new. Empty: the "
-        "package goes to `training/` in the data directory and no model changes.",
-    )
 
 
 @dg.asset(

@@ -10,13 +10,13 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from api.live.follower import Follower
 from api.live.interest import Interest, Message, Topic
 from api.live.rooms import Listener, frames_of
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.events import streams, subjects
 from constellation_pipelines.events.bus import Bus
 
-RETRY_S = 1.0
 RECENT_MAX = 5000
 PAGE = 500  # lines in a frame of a replay
 REPLAY_WAIT_S = 5.0
@@ -32,25 +32,19 @@ class Lines:
     def __init__(self, bus: Bus | None, offer: Callable[[Message], None]) -> None:
         self._bus = bus
         self._offer = offer
-        self._last: int | None = None  # of the lines passed on; None before the first look
         self._recent: deque[Message] = deque(maxlen=RECENT_MAX)
         self._forgotten = 0  # the number of the last line that is in `_recent` no more
-        self._lost = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        if bus is not None:
-            bus.on_lost(self._lost.set)
+        self._follower = None if bus is None else Follower(bus, streams.LOGS, self._receive)
 
     def start(self) -> None:
         """Begin to listen; NATS need not be there yet."""
-        if self._bus is not None:
-            self._task = asyncio.create_task(self._follow(self._bus))
+        if self._follower is not None:
+            self._follower.start()
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        if self._follower is not None:
+            await self._follower.stop()
 
     async def ready(self) -> None:
         """Raises ServiceUnavailable where NATS is not reached."""
@@ -61,6 +55,10 @@ class Lines:
         """Send the kept lines of a job above number `after`, then call `join`, without a gap or a
         double between the two. Raises ServiceUnavailable where NATS is not reached.
         """
+        await self.ready()
+        assert self._bus is not None
+        if after > (await self._bus.newest_of(streams.LOGS_NAME)).number:
+            after = 0  # the number of a stream that NATS has lost since, or of none
         while True:
             kept = await self._of_job(job_id, after)
             found = [message for message in kept if listener.wishes.may_have(message)]
@@ -81,7 +79,8 @@ class Lines:
     async def _caught_up(self, number: int) -> None:
         """Wait until the lines up to this number were offered: none of them comes again then."""
         deadline = time.monotonic() + REPLAY_WAIT_S
-        while (self._last or 0) < number:
+        follower = self._follower
+        while follower is not None and (follower.last or 0) < number:
             if time.monotonic() > deadline:
                 raise ServiceUnavailable("log lines come too slowly right now")
             await asyncio.sleep(0.01)
@@ -91,7 +90,6 @@ class Lines:
 
         Raises ServiceUnavailable where NATS is not reached.
         """
-        await self.ready()
         assert self._bus is not None
         subject = subjects.logs_of_job(job_id)
         if await self._bus.kept(streams.LOGS_NAME, subject) == 0:
@@ -121,32 +119,11 @@ class Lines:
             with suppress(Exception):
                 await subscription.unsubscribe()
 
-    async def _follow(self, bus: Bus) -> None:
-        """Listen for ever; after a loss go on behind the last line that came."""
-        while True:
-            await bus.connect()
-            self._lost.clear()
-            try:
-                await bus.ensure(streams.LOGS)
-                if self._last is None:
-                    self._last = await bus.last_number(streams.LOGS_NAME)
-                subscription = await bus.follow(
-                    streams.LOGS_NAME, subjects.LOGS, self._last, self._receive
-                )
-            except ServiceUnavailable as error:
-                log.debug("log lines are not heard yet: %s", error)
-                await asyncio.sleep(RETRY_S)
-                continue
-            await self._lost.wait()
-            with suppress(Exception):  # its connection is gone
-                await subscription.unsubscribe()
-            await asyncio.sleep(RETRY_S)
-
     async def _receive(self, number: int, subject: str, data: bytes, _pending: int) -> None:
-        if self._last is not None and number <= self._last:
-            return
-        self._last = number
         if (message := message_of(number, subject, data)) is not None:
+            if self._recent and number < (self._recent[-1].id or 0):
+                self._recent.clear()  # NATS has lost the stream, and counts anew
+                self._forgotten = 0
             if len(self._recent) == RECENT_MAX:
                 self._forgotten = self._recent[0].id or 0
             self._recent.append(message)

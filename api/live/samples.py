@@ -1,23 +1,20 @@
 """Samples of devices: the latest of each, and the last hour for a graph."""
 
-import asyncio
 import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from api.live.follower import Follower
 from api.live.interest import Message, Topic
-from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.sample import Sample
-from constellation_pipelines.events import streams, subjects
+from constellation_pipelines.events import streams
 from constellation_pipelines.events.bus import Bus
 
 KEPT_S = 3600
 STALE_S = 10.0
-RETRY_S = 1.0
 FIELDS = frozenset(Sample.__slots__)
 
 log = logging.getLogger(__name__)
@@ -27,26 +24,21 @@ class Samples:
     """Keeps an hour of samples, the hour before this server's start included."""
 
     def __init__(self, bus: Bus | None, offer: Callable[[Message], None]) -> None:
-        self._bus = bus
         self._offer = offer
         self._kept: dict[str, deque[Sample]] = {}
-        self._last = 0
-        self._lost = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        if bus is not None:
-            bus.on_lost(self._lost.set)
+        self._follower = (
+            None if bus is None else Follower(bus, streams.SAMPLES, self._receive, from_first=True)
+        )
 
     def start(self) -> None:
         """Begin to listen; NATS need not be there yet."""
-        if self._bus is not None:
-            self._task = asyncio.create_task(self._follow(self._bus))
+        if self._follower is not None:
+            self._follower.start()
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        if self._follower is not None:
+            await self._follower.stop()
 
     def latest(self, device_uuid: str) -> Sample | None:
         """The newest sample of a device, unless it is old."""
@@ -60,28 +52,7 @@ class Samples:
         first = datetime.now(UTC) - timedelta(seconds=seconds)
         return [sample for sample in self._kept.get(device_uuid, ()) if sample.at >= first]
 
-    async def _follow(self, bus: Bus) -> None:
-        while True:
-            await bus.connect()
-            self._lost.clear()
-            try:
-                await bus.ensure(streams.SAMPLES)
-                # The stream is in NATS' memory: after its restart it counts anew.
-                self._last = min(self._last, await bus.last_number(streams.SAMPLES_NAME))
-                subscription = await bus.follow(
-                    streams.SAMPLES_NAME, subjects.SAMPLES, self._last, self._receive
-                )
-            except ServiceUnavailable as error:
-                log.debug("samples are not heard yet: %s", error)
-                await asyncio.sleep(RETRY_S)
-                continue
-            await self._lost.wait()
-            with suppress(Exception):  # its connection is gone
-                await subscription.unsubscribe()
-            await asyncio.sleep(RETRY_S)
-
-    async def _receive(self, number: int, subject: str, data: bytes, pending: int) -> None:
-        self._last = number
+    async def _receive(self, _number: int, subject: str, data: bytes, pending: int) -> None:
         sample = sample_of(data)
         if sample is None:
             log.warning("ignored a message on %r that is no sample", subject)

@@ -1,6 +1,5 @@
 """Posts to places that users name: to the address that was checked, within one deadline."""
 
-import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping
@@ -9,21 +8,21 @@ from typing import Any
 import httpcore
 
 from constellation_pipelines.domain.address import is_public
+from constellation_pipelines.remote.addresses import CheckedBackend, looked_up
+from constellation_pipelines.remote.errors import RemoteAway, RemoteRefused
 
 
 class NotReached(Exception):
     """The receiver was not reached, or may not be; the message holds no secret."""
 
 
-class Outside(httpcore.SyncBackend):
-    """Looks a host up, refuses addresses of private networks, connects to one that it has seen.
-
-    TLS still asks for the certificate of the host's name. `private` are hosts that the operator
-    allows although they are private. Everything ends at `deadline`, of the monotonic clock.
+class Outside(CheckedBackend):
+    """Connections to receivers. `private` are hosts that the operator allows although they are
+    private. Everything ends at `deadline`, of the monotonic clock.
     """
 
     def __init__(self, private: frozenset[str], deadline: float) -> None:
-        self._private = private
+        super().__init__(private)
         self._deadline = deadline
 
     def connect_tcp(
@@ -35,24 +34,22 @@ class Outside(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         """Connect to the first address that answers."""
-        failed: Exception = NotReached(f"{host} has no address")
-        for address in addresses_of(host, port, self._private):
-            try:
-                left_s = left_of(self._deadline)
-                stream = super().connect_tcp(address, port, left_s, local_address, socket_options)
-                return Hurried(stream, self._deadline)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failed = error
-        raise failed
+        stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return Hurried(stream, self._deadline)
 
-    def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Never."""
-        raise NotReached("sockets of this host are not told of jobs")
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of a host. Raises NotReached when one is private and not allowed."""
+        found = looked_up(host, port)
+        if host not in self._private and not all(is_public(text) for text in found):
+            raise NotReached(
+                f"host {host} has an address of a private network; the operator can allow it in "
+                "CONSTELLATION_WEBHOOK_PRIVATE_HOSTS"
+            )
+        return found
+
+    def within_s(self, timeout: float | None) -> float:
+        """What is left until the deadline."""
+        return left_of(self._deadline)
 
 
 class Hurried(httpcore.NetworkStream):
@@ -97,21 +94,6 @@ def left_of(deadline: float) -> float:
     return left_s
 
 
-def addresses_of(host: str, port: int, private: frozenset[str]) -> list[str]:
-    """The addresses of a host. Raises NotReached when one of them is private and not allowed."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise NotReached(f"the name of host {host} cannot be looked up") from error
-    texts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    if host not in private and not all(is_public(text) for text in texts):
-        raise NotReached(
-            f"host {host} has an address of a private network; the operator can allow it in "
-            "CONSTELLATION_WEBHOOK_PRIVATE_HOSTS"
-        )
-    return texts
-
-
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, private: frozenset[str], timeout_s: float
 ) -> int:
@@ -127,6 +109,8 @@ def post(
             return int(response.status)
     except NotReached:
         raise
+    except (RemoteAway, RemoteRefused) as error:
+        raise NotReached(error.message) from error
     except (httpcore.TimeoutException, TimeoutError) as error:
         raise NotReached("it did not answer in time") from error
     except (

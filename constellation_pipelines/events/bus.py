@@ -30,6 +30,16 @@ Receive = Callable[[int, str, bytes, int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Newest:
+    """The sequence number of a stream's last message, 0 without one, and when the stream was made:
+    one that NATS has lost is made again, and counts anew.
+    """
+
+    number: int
+    made_at: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A message for a stream; `id` names it, so that a second one of the same id is not kept."""
 
@@ -187,13 +197,13 @@ class Bus:
         except (TimeoutError, NatsError, OSError) as error:
             raise ServiceUnavailable("NATS does not answer right now") from error
 
-    async def last_number(self, stream: str) -> int:
-        """The sequence number of a stream's last message, 0 without one."""
+    async def newest_of(self, stream: str) -> Newest:
+        """How far a stream has come. Raises ServiceUnavailable."""
         try:
             info = await self._connected().jsm().stream_info(stream)
         except (TimeoutError, NatsError, OSError) as error:
             raise ServiceUnavailable("NATS does not answer right now") from error
-        return int(info.state.last_seq)
+        return Newest(int(info.state.last_seq), str(info.created))
 
     async def kept(self, stream: str, subject: str) -> int:
         """How many messages a stream keeps on this subject. Raises ServiceUnavailable."""

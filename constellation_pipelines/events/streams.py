@@ -12,24 +12,22 @@ EVENTS_NAME = "CONSTELLATION_EVENTS"
 LOGS_NAME = "CONSTELLATION_LOGS"
 SAMPLES_NAME = "CONSTELLATION_SAMPLES"
 
-EVENTS = StreamConfig(
-    name=EVENTS_NAME,
-    subjects=list(subjects.STORED),
-    retention=RetentionPolicy.LIMITS,
-    storage=StorageType.FILE,
-    max_age=7 * DAY_S,
-    max_bytes=512 * MEBIBYTE,
-    duplicate_window=DUPLICATE_WINDOW_S,
-)
-LOGS = StreamConfig(
-    name=LOGS_NAME,
-    subjects=[subjects.LOGS],
-    retention=RetentionPolicy.LIMITS,
-    storage=StorageType.FILE,
-    max_age=7 * DAY_S,
-    max_bytes=512 * MEBIBYTE,
-    duplicate_window=DUPLICATE_WINDOW_S,
-)
+
+def kept_a_week(name: str, *of: str) -> StreamConfig:
+    """A stream of these subjects, on disk. A message id seen within two minutes is a double."""
+    return StreamConfig(
+        name=name,
+        subjects=list(of),
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=7 * DAY_S,
+        max_bytes=512 * MEBIBYTE,
+        duplicate_window=DUPLICATE_WINDOW_S,
+    )
+
+
+EVENTS = kept_a_week(EVENTS_NAME, *subjects.STORED)
+LOGS = kept_a_week(LOGS_NAME, subjects.LOGS)
 # An hour of it, for graphs: longer histories are what Prometheus is for.
 SAMPLES = StreamConfig(
     name=SAMPLES_NAME,

@@ -5,11 +5,10 @@ from uuid import UUID
 
 import numpy as np
 
-from constellation_pipelines.domain.fit import fit, treatment
+from constellation_pipelines.domain.fit import fit
 from constellation_pipelines.domain.scene import Grid, Scene
-from constellation_pipelines.domain.tile import tile_digest
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+from constellation_pipelines.geo.planned import planned_tiles
 from constellation_pipelines.remote.mirror import Mirror
 from constellation_pipelines.remote.needs import Needs
 from constellation_pipelines.remote.tiff import Numbers
@@ -51,13 +50,14 @@ def wanted_of(connection: Connection, order: stagings.Order) -> Wanted:
     model = models.find(connection, request.model)
     accept = bool(request.params.get("accept_gsd_mismatch"))
     fitted = fit(scene, model.card, accept_gsd_mismatch=accept)
-    every = tile_windows(fitted.grid, model.card.tile_unit_px)
-    touched = windows_touching(fitted.grid, every, request.params.get("aoi"))
-    how = treatment(fitted, request.params.get("max_cloud_fraction"))
-    digest_of = {
-        window: tile_digest(scene.digest, model.digest, window, request.account, how)
-        for window in sorted(touched)
-    }
+    digest_of = planned_tiles(
+        scene,
+        model,
+        fitted,
+        aoi=request.params.get("aoi"),
+        max_cloud_fraction=request.params.get("max_cloud_fraction"),
+        account=request.account,
+    )
     reuse = bool(request.params.get("reuse", True))
     missing, done = parted(connection, order.run_id, digest_of, reuse=reuse)
     windows = (*missing, *done) if order.everything else tuple(missing)

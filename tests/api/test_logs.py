@@ -154,6 +154,16 @@ def test_lines_of_another_job_do_not_come(service: Service, nats_url: str, job: 
     assert texts(list(follow(service, job, params={"follow": False}))) == lines(0, 2)
 
 
+def test_an_id_of_a_stream_that_is_lost_starts_anew(
+    service: Service, nats_url: str, job: UUID
+) -> None:
+    say(nats_url, job, 0, 3)
+    finish(service, job)
+    found = list(follow(service, job, headers={"Last-Event-ID": str(2**63 - 1)}))
+    assert texts(found) == lines(0, 3)
+    assert found[-1][0] == "end"
+
+
 @pytest.mark.parametrize("last", ["-1", "x", "1e3", str(2**63), "1\t2"])
 def test_an_id_that_is_none_is_refused(service: Service, job: UUID, last: str) -> None:
     response = service.http.get(f"/jobs/{job}/logs", headers={"Last-Event-ID": last})
