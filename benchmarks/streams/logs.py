@@ -57,7 +57,8 @@ def measure(served: Services, seconds: float) -> Lines:
     )
     found: dict[str, list[float]] = {"stdout": [], "log": []}
     try:
-        assert worker.stdout is not None and printer.stdin is not None
+        assert worker.stdout is not None
+        assert printer.stdin is not None
         worker.stdout.readline()
         with dagster_ui(folder, str(run)) as shown, listening(served.api_url, job, found):
             printer.stdin.write("\n")

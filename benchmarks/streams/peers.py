@@ -44,7 +44,7 @@ def subscriber(nats_url: str, subject: str) -> Iterator[list[tuple[float, bytes]
 def work(port: str, sockets: str) -> None:
     """A server that sends frames made beforehand to whoever is connected, and does nothing else.
 
-    It reads `<events a frame> <bytes an event> <frames> <pause_s>`, waits for that many sockets, and
+    It reads `<events a frame> <bytes an event> <frames> <pause_s>`, waits for all sockets, and
     says the instant before each broadcast.
     """
     asyncio.run(broadcast(int(port), int(sockets)))

@@ -97,6 +97,7 @@ def api() -> None:
     """Serve the REST API, the WebSocket and the dashboard."""
     import uvicorn
 
+    from api.live.sockets import SERVING
     from api.main import create_app
     from constellation_pipelines.observability.logs import configure_logging
     from constellation_pipelines.stack.attach import attached
@@ -112,6 +113,7 @@ def api() -> None:
         log_config=None,  # its lines go with ours
         access_log=False,
         timeout_graceful_shutdown=5,
+        **SERVING,
     )
 
 

@@ -286,9 +286,15 @@ class Bus:
 
 
 async def count_acknowledged(acks: Sequence[asyncio.Future[PubAck]]) -> int:
-    """How many messages the stream took before the first that it did not; forget the others."""
-    if acks:
-        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S)
+    """How many messages the stream took before the first that it did not; forget the others.
+
+    Of which nothing is heard for ACK_TIMEOUT_S, they count as not taken.
+    """
+    pending = set(acks)
+    while pending:
+        done, pending = await asyncio.wait(pending, timeout=ACK_TIMEOUT_S)
+        if not done:
+            break
     failed = (ack for ack in acks if not ack.done() or ack.cancelled() or ack.exception())
     first = next(failed, None)
     kept = len(acks) if first is None else list(acks).index(first)

@@ -69,6 +69,17 @@ def test_publishing_again_leaves_each_event_once(nats_url: str) -> None:
     run(work())
 
 
+def test_what_is_sent_before_the_last_is_settled_comes_after_it(nats_url: str) -> None:
+    async def work() -> None:
+        events = some_events(300)
+        async with connected(nats_url) as bus:
+            sent = [await bus.send(events[first : first + 30]) for first in range(0, 300, 30)]
+            assert [await bus.settle(acks) for acks in sent] == [30] * 10
+        assert await stored_ids(nats_url, events) == list(range(1, 301))
+
+    run(work())
+
+
 def test_after_a_refused_event_nothing_later_is_stored(nats_url: str) -> None:
     async def work() -> None:
         events = some_events(10)
@@ -78,7 +89,9 @@ def test_after_a_refused_event_nothing_later_is_stored(nats_url: str) -> None:
             manager = client.jsm()
             config = (await manager.stream_info(streams.EVENTS_NAME)).config
             await manager.update_stream(config, max_msg_size=10_000)
-            assert await publish(bus, events) == 4
+            sent = [await bus.send(events[:7]), await bus.send(events[7:])]
+            assert [await bus.settle(acks) for acks in sent] == [4, 0]
+            assert not bus.has_stream
             assert await stored_ids(nats_url, events) == [1, 2, 3, 4]
             await manager.update_stream(config, max_msg_size=-1)
             await client.close()
