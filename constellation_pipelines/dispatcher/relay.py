@@ -19,8 +19,7 @@ from constellation_pipelines.store.events import (
     event_of,
 )
 
-BATCH = 500
-MOST_BATCHES = 7  # sent and not marked; with the one being marked fewer than MAX_IN_FLIGHT events
+MOST_IN_FLIGHT = 500  # events; NATS acknowledges a crowd of them only when all are written
 POLL_S = 1.0  # a notification can be missed; an event is then this late
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
@@ -47,7 +46,8 @@ class Relay:
         self._marking = marking
         self._bus = bus
         self._in_flight: set[int] = set()  # sent, and not marked yet
-        self._sent: asyncio.Queue[Batch | None] = asyncio.Queue(MOST_BATCHES)
+        self._sent: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._room = asyncio.Event()
 
     async def run(self) -> None:
         """Relay until one of the two fails, then mark what was stored before.
@@ -60,8 +60,7 @@ class Relay:
             await asyncio.wait({publishing, marking}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             publishing.cancel()
-            if not marking.done():
-                await self._sent.put(None)
+            self._sent.put_nowait(None)
             failures = await asyncio.gather(publishing, marking, return_exceptions=True)
         for failure in failures:
             if failure is not None and not isinstance(failure, asyncio.CancelledError):
@@ -75,7 +74,7 @@ class Relay:
                 acks = await self._bus.send(events)
                 ids = [event.id for event in events[: len(acks)]]
                 self._in_flight.update(ids)
-                await self._sent.put((ids, acks))
+                self._sent.put_nowait((ids, acks))
                 if len(acks) < len(events):
                     raise ServiceUnavailable(f"NATS took {len(acks)} of {len(events)} events")
             async for _ in self._reading.notifies(timeout=POLL_S, stop_after=1):
@@ -88,11 +87,16 @@ class Relay:
             if kept:
                 await self._marking.execute(MARK_PUBLISHED, {"ids": ids[:kept]})
                 self._in_flight.difference_update(ids[:kept])
+                self._room.set()
             if kept < len(ids):
                 raise ServiceUnavailable(f"NATS stored {kept} of {len(ids)} events")
 
     async def _unpublished(self) -> list[Event]:
-        args = {"limit": BATCH, "in_flight": list(self._in_flight)}
+        while len(self._in_flight) >= MOST_IN_FLIGHT:
+            self._room.clear()
+            await self._room.wait()
+        sent = list(self._in_flight)
+        args = {"limit": MOST_IN_FLIGHT - len(sent), "in_flight": sent}
         cursor = await self._reading.execute(UNPUBLISHED, args)
         return [event_of(row) for row in await cursor.fetchall()]
 

@@ -19,7 +19,7 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import envelope, streams, subjects
 
-ACK_TIMEOUT_S = 5.0
+ACK_TIMEOUT_S = 15.0  # a busy disk takes seconds; a server that is gone is noticed otherwise
 MAX_IN_FLIGHT = 4096
 RECONNECT_WAIT_S = 0.25
 DEFAULT_PORT = 4222
