@@ -19,7 +19,7 @@ class SharedFrames(WebSocketsSansIOProtocol):
 
     async def run_asgi(self) -> None:
         """Run the app, and tell it of the door."""
-        extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions: dict[str, Any] = self.scope["extensions"]
         extensions[WIRE] = self.write
         await super().run_asgi()
 

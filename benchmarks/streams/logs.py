@@ -128,7 +128,7 @@ def dagster_ui(folder: str, run_id: str) -> Iterator[list[float]]:
     try:
         yield shown
     finally:
-        manager.unsubscribe(subscription)
+        manager.unsubscribe(subscription)  # type: ignore[no-untyped-call]  # Dagster's own
         manager.dispose()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import nats
+from nats.aio.msg import Msg
 
 FIRST_ID = 1
 
@@ -21,7 +22,7 @@ def subscriber(nats_url: str, subject: str) -> Iterator[list[tuple[float, bytes]
     async def listen() -> None:
         client = await nats.connect(nats_url)
 
-        async def receive(message: nats.aio.msg.Msg) -> None:
+        async def receive(message: Msg) -> None:
             found.append((time.monotonic(), message.data))
 
         await client.subscribe(subject, cb=receive)

@@ -87,5 +87,5 @@ def test_dagsters_page_shows_lines_while_the_step_goes_on(
         until(lambda: "".join(shown) == "to one\nmore\n")
         assert step.poll() is None
     finally:
-        manager.unsubscribe(subscription)
+        manager.unsubscribe(subscription)  # type: ignore[no-untyped-call]  # Dagster's own
         manager.dispose()
