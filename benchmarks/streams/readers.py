@@ -27,6 +27,7 @@ class Frames:
 
     def __init__(self) -> None:
         self.known: dict[bytes, int] = {}
+        self.whole: dict[bytes, int] = {}  # as they lie on the wire
         self.ids: list[list[int]] = []
         self.live: list[bool] = []
 
@@ -88,7 +89,11 @@ class Reader:
         if not data:
             return False
         now = time.monotonic()
-        if not self._left and self.upgraded and (number := WHOLE.get(data)) is not None:
+        if (
+            not self._left
+            and self.upgraded
+            and (number := self._frames.whole.get(data)) is not None
+        ):
             self.frames.append(number)
             self.arrivals.append(now)
             return True
@@ -124,9 +129,14 @@ class Reader:
             if self._cut_at:
                 self.away.append((self._cut_at, now))
         elif self._frames.ids[number]:
-            WHOLE[whole] = number
+            self._frames.whole[whole] = number
         self.frames.append(number)
         self.arrivals.append(now)
+
+    @property
+    def heard(self) -> list[int]:
+        """Ids of all tiles that came."""
+        return [id for number in self.frames for id in self._frames.ids[number]]
 
     def remember_last(self) -> None:
         """Look for the last id, which is not looked at as frames come."""
@@ -134,9 +144,6 @@ class Reader:
             if self._frames.ids[number]:
                 self.last = self._frames.ids[number][-1]
                 return
-
-
-WHOLE: dict[bytes, int] = {}  # frames as they lie on the wire
 
 
 def frame_in(data: bytes) -> tuple[int, int, int] | None:
@@ -203,6 +210,13 @@ class Crowd:
             self._back = [(at, reader) for at, reader in self._back if at > now]
             for reader in due:
                 self._open(reader)
+
+    def close(self) -> None:
+        """Leave."""
+        self._poll.close()
+        for reader in self.readers:
+            if reader.socket is not None:
+                reader.socket.close()
 
     @property
     def whole(self) -> bool:

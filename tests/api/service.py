@@ -43,9 +43,10 @@ class Service:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """Serve an app from a thread with a loop of its own; its URL."""
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, **SERVING)
+def listening(app: FastAPI, **options: Any) -> Iterator[str]:
+    """Serve an app from a thread with a loop of its own, as the stack does save for `options`."""
+    how = {**SERVING, **options}
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, **how)
     server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
