@@ -1,5 +1,7 @@
 """The server's side of a WebSocket, with a door for frames that many sockets share."""
 
+import resource
+from contextlib import suppress
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -41,3 +43,10 @@ def wire_of(websocket: WebSocket) -> Wire | None:
 # How uvicorn serves the streams. Compressing a frame anew for each of its readers would cost more
 # than all the rest.
 SERVING: dict[str, Any] = {"ws": SharedFrames, "ws_per_message_deflate": False}
+
+
+def take_descriptors() -> None:
+    """Let this process have as many sockets as it may: 1024 is what most systems give unasked."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # then it stays as it is
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from api.live.sockets import take_descriptors
+
 CHUNK = 1 << 20
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 BACK_AFTER_S = (0.05, 1.0)  # how long a socket that was cut is away
@@ -227,6 +229,7 @@ class Crowd:
 def work(url: str, count: str, share: str, every_s: str, out: str) -> None:
     """Connect, say so, read until a line holds the last id that is expected, write what came."""
     random.seed(7)
+    take_descriptors()
     crowd = Crowd(url, int(count))
     crowd.connect()
     print("connected", flush=True)

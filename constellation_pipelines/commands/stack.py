@@ -97,7 +97,7 @@ def api() -> None:
     """Serve the REST API, the WebSocket and the dashboard."""
     import uvicorn
 
-    from api.live.sockets import SERVING
+    from api.live.sockets import SERVING, take_descriptors
     from api.main import create_app
     from constellation_pipelines.observability.logs import configure_logging
     from constellation_pipelines.stack.attach import attached
@@ -106,6 +106,7 @@ def api() -> None:
     settings = attached(load_settings())
     check_host(settings)
     configure_logging()
+    take_descriptors()
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,
