@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from api.live.sockets import take_descriptors
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # more would have to be allocated anew each time
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 BACK_AFTER_S = (0.05, 1.0)  # how long a socket that was cut is away
 SETTLE_S = 60.0

@@ -97,6 +97,7 @@ def api() -> None:
     """Serve the REST API, the WebSocket and the dashboard."""
     import uvicorn
 
+    from api import pauses
     from api.live.sockets import SERVING, take_descriptors
     from api.main import create_app
     from constellation_pipelines.observability.logs import configure_logging
@@ -107,8 +108,10 @@ def api() -> None:
     check_host(settings)
     configure_logging()
     take_descriptors()
+    app = create_app(settings)
+    pauses.shorten()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,  # its lines go with ours
