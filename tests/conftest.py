@@ -21,6 +21,10 @@ CHECKOUT = Path(__file__).parent.parent
 DATA_VARIABLE = "CONSTELLATION_TEST_DATA"
 DATABASE_VARIABLE = "CONSTELLATION_TEST_DATABASE_URL"
 
+# Beside other test processes torch has the share of one core, as its lanes in an engine have.
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A busy machine must not fail an example for being slow.
 settings.register_profile("constellation", deadline=None)
 settings.load_profile("constellation")
@@ -63,7 +67,7 @@ def scratch_database(server: PostgresServer, template: str = "template1") -> Ite
             connection.execute(f"drop database {name} with (force)")
 
 
-# Tests that start whole stacks, which look for free ports and measure waits: one after the other.
+# Tests that start whole stacks, or share one, and measure waits: one after the other.
 STACKS = ("demo", "e2e", "stack", "web")
 
 
