@@ -20,7 +20,7 @@ demo: setup ## Start everything and run a model over real scenes (ARGS=--exit: e
 
 test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=0: in one process)
 	@scripts/setup-web --browser
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 dev: setup ## Start everything in the foreground; Ctrl-C stops it
 	@$(BIN)/python -m constellation_pipelines.cli up $(ARGS)
