@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from constellation_pipelines.domain.errors import EngineFailed
-from constellation_pipelines.domain.model import Model
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.inference.client import EngineClient
 from constellation_pipelines.inference.protocol import VERSION, Lines, PredictOrder
@@ -185,20 +184,11 @@ def test_a_socket_with_no_engine_behind_it_is_an_engine_that_may_return(tmp_path
     assert failure.value.code == EngineFailed.code
 
 
-def test_a_told_engine_ends_cleanly_and_a_killed_one_is_noticed_at_once(
-    tmp_path: Path, asked: PredictOrder, model: Model
+def test_a_killed_engine_is_noticed_at_once_and_a_told_one_ends_cleanly(
+    tmp_path: Path, asked: PredictOrder
 ) -> None:
     engine = start_engine(tmp_path)
     results = engine.client.predict(asked)
-    next(results)
-    assert engine.stop() == 0
-    assert not engine.socket.exists()
-    with pytest.raises(EngineFailed) as told:
-        list(results)
-    assert told.value.code == EngineFailed.code
-
-    engine = start_engine(tmp_path)
-    results = engine.client.predict(replace(asked, windows=asked.windows[3:]))
     next(results)
     os.kill(engine.process.pid, signal.SIGKILL)
     with pytest.raises(EngineFailed) as killed:
@@ -208,4 +198,10 @@ def test_a_told_engine_ends_cleanly_and_a_killed_one_is_noticed_at_once(
 
     engine = start_engine(tmp_path)  # on the socket file that the killed one left behind
     assert len(list(engine.client.predict(asked))) == 15
-    engine.stop()
+    results = engine.client.predict(asked)
+    next(results)
+    assert engine.stop() == 0
+    assert not engine.socket.exists()
+    with pytest.raises(EngineFailed) as told:
+        list(results)
+    assert told.value.code == EngineFailed.code
