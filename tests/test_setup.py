@@ -102,10 +102,10 @@ def pretend_to_be_installed(clone: Path) -> None:
 def test_tests_run_in_two_processes_only_where_there_is_room(
     cores: int, memory_mb: int, processes: int
 ) -> None:
-    command = [CHECKOUT / "scripts" / "test-workers", str(cores), str(memory_mb * 1024)]
+    command = [str(CHECKOUT / "scripts" / "test-workers"), str(cores), str(memory_mb * 1024)]
     assert int(subprocess.check_output(command, timeout=60)) == processes
 
 
 def test_the_room_is_found_out_where_it_is_not_told() -> None:
-    command = [CHECKOUT / "scripts" / "test-workers"]
+    command = [str(CHECKOUT / "scripts" / "test-workers")]
     assert int(subprocess.check_output(command, timeout=60)) in (0, 2)
