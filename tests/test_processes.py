@@ -61,7 +61,7 @@ def test_each_file_runs_in_one_process(tmp_path: Path) -> None:
         env={"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     ran = RAN.findall(done.stdout)
