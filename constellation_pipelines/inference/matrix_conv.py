@@ -73,13 +73,18 @@ def product_of(conv: nn.Conv2d, size: Size) -> nn.Module | None:
 
 def out_size(conv: nn.Conv2d, size: Size) -> Size:
     """Height and width of what the convolution gives."""
+    pads = pads_of(conv)
     height, width = (
-        (length + 2 * int(pad) - kernel) // stride + 1
-        for length, pad, kernel, stride in zip(
-            size, conv.padding, conv.kernel_size, conv.stride, strict=True
-        )
+        (size[side] + 2 * pads[side] - conv.kernel_size[side]) // conv.stride[side] + 1
+        for side in (0, 1)
     )
     return height, width
+
+
+def pads_of(conv: nn.Conv2d) -> Size:
+    """Rows above and below, columns to the left and right."""
+    assert not isinstance(conv.padding, str)
+    return conv.padding[0], conv.padding[1]
 
 
 class WholeMap(nn.Module):
@@ -107,8 +112,9 @@ def whole_weight(conv: nn.Conv2d, size: Size) -> Tensor:
     """(rows x columns x channels of the output, rows x columns x channels of the input)."""
     height, width = out_size(conv, size)
     whole = conv.weight.new_zeros(height, width, conv.out_channels, *size, conv.in_channels)
-    rows = taps(height, size[0], conv.kernel_size[0], conv.stride[0], int(conv.padding[0]))
-    columns = taps(width, size[1], conv.kernel_size[1], conv.stride[1], int(conv.padding[1]))
+    pads = pads_of(conv)
+    rows = taps(height, size[0], conv.kernel_size[0], conv.stride[0], pads[0])
+    columns = taps(width, size[1], conv.kernel_size[1], conv.stride[1], pads[1])
     for row, tap_row, out_row in rows:
         for column, tap_column, out_column in columns:
             tap = conv.weight[:, :, tap_row, tap_column]
@@ -131,14 +137,14 @@ class Columns(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.kernel, self.stride, self.pad = conv.kernel_size, conv.stride, conv.padding
+        self.kernel, self.stride, self.pads = conv.kernel_size, conv.stride, pads_of(conv)
         weight = conv.weight.permute(0, 2, 3, 1).reshape(conv.out_channels, -1).contiguous()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """NCHW in, NCHW out, channels last."""
-        rows, columns = int(self.pad[0]), int(self.pad[1])
+        rows, columns = self.pads
         x = F.pad(x.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows))
         x = x.unfold(1, self.kernel[0], self.stride[0]).unfold(2, self.kernel[1], self.stride[1])
         count, height, width = x.shape[:3]

@@ -30,7 +30,7 @@ def split_convs(module: nn.Module, chip: Tensor) -> nn.Module:
     pairs = [(node, parts) for node in graph.nodes if (parts := joined_parts(node, found))]
     if not pairs:
         return module
-    ShapeProp(found).propagate(chip)  # type: ignore[no-untyped-call]
+    ShapeProp(found).propagate(chip)
     for node, parts in pairs:
         channels = [part.meta["tensor_meta"].shape[1] for part in parts]
         if min(channels) >= LEAST_CHANNELS:
@@ -60,7 +60,7 @@ def split(module: fx.GraphModule, node: fx.Node, parts: list[fx.Node], channels:
     """Put a convolution of each part, and their sum, in the place of one of both."""
     conv = module.get_submodule(str(node.target))
     assert isinstance(conv, nn.Conv2d)
-    weights = conv.weight.split(channels, 1)
+    weights = torch.split(conv.weight, channels, 1)
     terms = []
     with module.graph.inserting_before(node):
         for number, (part, weight) in enumerate(zip(parts, weights, strict=True)):

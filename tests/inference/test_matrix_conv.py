@@ -17,9 +17,9 @@ from constellation_pipelines.inference.matrix_conv import (
 )
 from tests.inference.test_resnet import lively
 
-KERNELS = [1, 2, 3, (3, 1)]
-STRIDES = [1, 2, (2, 1)]
-PADS = [0, 1, (0, 1)]
+KERNELS: list[tuple[int, int]] = [(1, 1), (2, 2), (3, 3), (3, 1)]
+STRIDES: list[tuple[int, int]] = [(1, 1), (2, 2), (2, 1)]
+PADS: list[tuple[int, int]] = [(0, 0), (1, 1), (0, 1)]
 
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 2), (1, 4), (5, 3)])
@@ -92,15 +92,16 @@ class Twice(nn.Module):
         self.conv = nn.Conv2d(3, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return y[..., :1, :1] + self.conv(x[..., :1, :1])
+        result: Tensor = self.conv(x)[..., :1, :1] + self.conv(x[..., :1, :1])
+        return result
 
 
 class Derived(nn.Conv2d):
     """Does something else than its weights say."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return -super().forward(x)
+        result: Tensor = -super().forward(x)
+        return result
 
 
 @pytest.mark.parametrize("network", [Twice(), nn.Sequential(Derived(3, 3, 3, padding=1))])

@@ -59,7 +59,8 @@ class Seen(Joining):
 
     def forward(self, x: Tensor) -> Tensor:
         joined = torch.cat((self.one(x), self.two(x)), dim=1)
-        return joined[:, :8] + self.conv(joined)
+        result: Tensor = joined[:, :8] + self.conv(joined)
+        return result
 
 
 class Stacked(Joining):
