@@ -16,6 +16,7 @@ import torch  # noqa: TID253 - only the engine imports this module
 from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.inference.matrix_conv import as_matrices
+from constellation_pipelines.inference.pooled_mean import pooled_means
 from constellation_pipelines.inference.split_conv import split_convs
 
 Forward = Callable[[Tensor], Tensor]
@@ -56,7 +57,7 @@ def fused(module: nn.Module, example: Tensor) -> Forward:
 
 def rewritten(module: nn.Module, chip: Tensor) -> nn.Module:
     """The same function in steps that suit a processor, for chips of that size."""
-    return as_matrices(split_convs(module, chip), chip)
+    return as_matrices(pooled_means(split_convs(module, chip), chip), chip)
 
 
 def traced(module: nn.Module, example: Tensor) -> Forward:
