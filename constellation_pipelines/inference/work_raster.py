@@ -194,14 +194,14 @@ class WorkRaster:
                 yield Part(start, stride, shared, (row_place, column_place))
 
     def _write(self, cells: NDArray[Any], start: int) -> None:
-        rest = memoryview(cells).cast("B")
+        rest = cells.data.cast("B")
         place = start * self.layout.cell_bytes
         while rest:  # a disk that is nearly full takes less than it is given, then fails
             written = os.pwrite(self._file, rest, place)
             rest, place = rest[written:], place + written
 
     def _read(self, cells: NDArray[Any], start: int) -> None:
-        rest = memoryview(cells).cast("B")
+        rest = cells.data.cast("B")
         place = start * self.layout.cell_bytes
         while rest:
             count = os.preadv(self._file, [rest], place)
@@ -227,6 +227,8 @@ def flip(values: NDArray[Any], out: NDArray[Any] | None = None) -> NDArray[Any]:
     `out` may be the values themselves.
     """
     if values.dtype == np.uint8:
-        return np.bitwise_xor(values, np.uint8(NOTHING), out=out)
+        classes: NDArray[np.uint8] = np.bitwise_xor(values, np.uint8(NOTHING), out=out)
+        return classes
     bits = None if out is None else out.view(np.uint32)
-    return np.bitwise_xor(values.view(np.uint32), np.uint32(NAN_BITS), out=bits).view(np.float32)
+    flipped = np.bitwise_xor(values.view(np.uint32), np.uint32(NAN_BITS), out=bits)
+    return flipped.view(np.float32)
