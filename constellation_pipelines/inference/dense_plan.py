@@ -19,13 +19,8 @@ SAMPLE_PX = 4  # of a scene's rows and columns every fourth is sampled, from the
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
-    """A row of cells: those to read of it, and the rows of chips that can be cut once it is read.
+    """A row of cells: those to read of it, and the rows of chips that can be cut once it is read."""
 
-    Of what was read before, pixels from row `top` on are still needed; `bottom` is its own end.
-    """
-
-    top: int
-    bottom: int
     cells: list[Window]
     ready: list[int]
 
@@ -101,8 +96,7 @@ class DensePlan:
             seen = [row for row in waiting if self.rows.inside(row)[0] < bottom]
             ready = [row for row in seen if self.rows.inside(row)[1] <= bottom]
             if seen:
-                first_px = min(self.rows.inside(seen[0])[0], top)
-                yield CellRow(first_px, bottom, self._cells(top, bottom, seen), ready)
+                yield CellRow(self._cells(top, bottom, seen), ready)
             waiting = waiting[len(ready) :]
 
     def _cells(self, top: int, bottom: int, rows: list[int]) -> list[Window]:

@@ -120,7 +120,6 @@ class DenseTiles:
         )
         for row in plan.strips():
             cells, ready = row.cells, row.ready
-            canvas.move(row.top, row.bottom)
             done = 0
             for group in group_reads(cells, source.px_bytes, source.read_bytes):
                 whole = extent(group)

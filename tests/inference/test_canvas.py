@@ -83,7 +83,6 @@ def test_chips_are_those_of_the_whole_scene(
         there[one.row_off_px : one.row_end_px, one.col_off_px : one.col_end_px] = False
     for top in range(0, rows.length_px, step):
         bottom = min(top + step, rows.length_px)
-        canvas.move(min(rows.inside(done)[0], top), bottom)
         for cell in (one for one in cells if one.row_off_px == top):
             try:
                 canvas.paint(cell, source)
