@@ -19,7 +19,7 @@ SAMPLE_PX = 4  # of a scene's rows and columns every fourth is sampled, from the
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
-    """A row of cells: those to read of it, and the rows of chips that can be cut once it is read."""
+    """A row of cells: those to read of it, and the rows of chips that can be cut once they are."""
 
     cells: list[Window]
     ready: list[int]
