@@ -18,6 +18,7 @@ from constellation_pipelines.domain.window import Window
 
 LEAST_BYTES = 1 << 16  # less than most blocks: one is used for the next
 MOST_BYTES = 192 << 20
+BESIDE_BYTES = 512  # what GDAL counts a band's block for beside its pixels, and some more
 # The driver of JPEG2000 decodes all bands of a block for each of them that is not kept.
 OF_ONE_READ_BYTES = 48 << 20
 OPTION = "GDAL_CACHEMAX"  # as a number in bytes, where GDAL's own setting takes megabytes
@@ -73,7 +74,9 @@ def needed_bytes(raster: Any, grid: Grid, windows: Iterable[Window]) -> int:
     right = max(one.col_end_px for one in wanted) / grid.width_px * raster.width
     height = in_blocks(rows, block_height)
     width = min(in_blocks(right - left, block_width), raster.width)
-    return int(height * width * sum(np.dtype(name).itemsize for name in raster.dtypes))
+    pixels = height * width * sum(np.dtype(name).itemsize for name in raster.dtypes)
+    blocks = height // block_height * -(-width // block_width) * raster.count
+    return int(pixels + blocks * BESIDE_BYTES)
 
 
 def in_blocks(length_px: float, block_px: int) -> int:

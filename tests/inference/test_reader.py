@@ -183,6 +183,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "whole blocks, alpha": WHOLE | {"photometric": "RGB", "alpha": "yes"},
     "whole blocks, band by band": WHOLE | {"interleave": "band"},
     "strips": {"blockysize": 16},
+    "lines": {"blockysize": 1},
     "strips, alpha": {"blockysize": 16, "photometric": "RGB", "alpha": "yes"},
     "strips, band by band": {"blockysize": 16, "interleave": "band"},
     "blocks cut by tiles": {"tiled": True, "blockxsize": 640, "blockysize": 320},
