@@ -49,8 +49,14 @@ class Source:
     `px_bytes` is what a pixel takes in memory, `read_bytes` how much to read at once.
     """
 
-    def __init__(self, raster: Any, order: ReadOrder, mask: Any, *, whole_blocks: bool) -> None:
-        """`whole_blocks`: no block is shared by two of the order's windows."""
+    def __init__(
+        self, raster: Any, order: ReadOrder, mask: Any, mask_room: ExitStack, *, whole_blocks: bool
+    ) -> None:
+        """`mask_room` holds what the mask needs of GDAL's cache: clouds are asked for before pixels
+        are, so it goes with the first read. `whole_blocks`: no block is shared by two of the
+        order's windows.
+        """
+        self._mask_room = mask_room
         self._raster = raster
         self._order = order
         self._mask = mask
@@ -72,6 +78,7 @@ class Source:
         from rasterio.errors import RasterioError
 
         order, place = self._order, place_of(window)
+        self._mask_room.close()
         # Alpha with the others: by itself, or as a mask, it has GDAL decode every block again.
         bands = [*order.bands, self._alpha] if self._alpha else list(order.bands)
         direct = None if self._alpha else room
@@ -123,11 +130,15 @@ def open_source(order: ReadOrder) -> Iterator[Source]:
             mask = stack.enter_context(open_raster(Path(order.quality.uri)))
             if order.quality.index > mask.count:
                 raise ReadFailed("the scene's quality mask has changed; register the scene again")
-        needed = [needed_bytes(one, order.grid, order.windows) for one in (raster, mask) if one]
-        stack.enter_context(block_cache(sum(needed)))
+        mask_room = stack.enter_context(ExitStack())
+        if mask is not None:
+            needed = needed_bytes(mask, order.grid, order.windows)
+            mask_room.enter_context(block_cache(needed))
+        needed = needed_bytes(raster, order.grid, order.windows)
+        stack.enter_context(block_cache(needed))
         if raster.shape != (order.grid.height_px, order.grid.width_px):
             raster = stack.enter_context(open_on_grid(raster, order.grid, kernel(raster, order)))
-        yield Source(raster, order, mask, whole_blocks=needed[0] == 0)
+        yield Source(raster, order, mask, mask_room, whole_blocks=needed == 0)
 
 
 def kernel(raster: Any, order: ReadOrder) -> Any:

@@ -18,7 +18,16 @@ from constellation_pipelines.domain.errors import EngineFailed, InvalidInput
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.tiling import tile_windows
-from constellation_pipelines.inference.work_raster import Layout, Product, WorkRaster, path_of
+from constellation_pipelines.inference.package import load_package
+from constellation_pipelines.inference.work_raster import (
+    Layout,
+    Product,
+    WorkRaster,
+    are_whole,
+    layouts,
+    path_of,
+)
+from tests.inference.conftest import PACKAGE
 
 LAYOUTS = (
     Layout(Product.CLASS, np.uint8),
@@ -126,6 +135,17 @@ def test_a_raster_that_was_cut_off_meanwhile_is_told_of(tmp_path: Path) -> None:
             raster.read(Window(0, 0, 600, 600))
     with pytest.raises(InvalidInput, match="another size"):
         WorkRaster(tmp_path, layout, grid)
+
+
+def test_a_file_of_an_earlier_layout_is_not_taken_for_one_of_this(tmp_path: Path) -> None:
+    """It has the same length, but its pixels lie row by row."""
+    card, grid = load_package(PACKAGE).card, grid_of(700, 600)
+    (tmp_path / "class.raw").write_bytes(bytes(700 * 600))
+    assert not are_whole(tmp_path, card, grid)
+    (layout,) = layouts(card)
+    with WorkRaster(tmp_path, layout, grid):
+        assert are_whole(tmp_path, card, grid)
+    assert not are_whole(tmp_path, card, grid_of(700, 601))
 
 
 FULL_DISK = """
