@@ -1,100 +1,113 @@
-"""The pixels that a row of chips sees, while it is read: a band of the raster that moves down."""
+"""The pixels that a row of chips sees: what was read lately, block by block."""
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from constellation_pipelines.domain.errors import ReadFailed
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.dense_plan import common, within
 from constellation_pipelines.inference.source import Source
 
 # What a chip sees of the grid, and how far it reaches beyond that above and to the left.
 Edged = tuple[Window, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Pixels (bands, height, width) of a window; which hold data, None where all do."""
+
+    window: Window
+    pixels: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Blocks that stand side by side, from left to right, and where each begins."""
+
+    top: int
+    blocks: list[Block] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+
+
 class Canvas:
-    """Rows of pixels over the grid's width. What is shared by two reads is kept, not read again.
+    """The last rows of blocks, as they were read: nothing is moved, and nothing written over."""
 
-    Row r lies at r modulo the depth, in memory that is taken once: rows that stay are not moved.
-    What holds no data is noted only from the first such pixel on: most scenes have none.
-    """
-
-    def __init__(self, bands: int, width_px: int, dtype: Any, step_px: int, chip_px: int) -> None:
-        """`step_px` rows are read at once, beginning at a multiple of that; chips reach up to
-        `chip_px` rows above them.
-        """
-        self._depth = step_px * (1 + -(-chip_px // step_px))
-        self._pixels: NDArray[Any] = np.empty((bands, self._depth, width_px), dtype)
-        self._missing = np.zeros((self._depth, width_px), np.bool_)
-        self._whole = True  # nothing was missing yet
+    def __init__(self, bands: int, dtype: Any, step_px: int, chip_px: int) -> None:
+        """`step_px` rows are read at once; chips reach up to `chip_px` rows above them."""
+        self._bands = bands
+        self._dtype = dtype
+        self._rows: deque[Row] = deque(maxlen=1 + -(-chip_px // step_px))
 
     def paint(self, window: Window, source: Source) -> None:
-        """Read a window, which lies in one step: the rows that are as far above as the canvas is
-        deep go. Raises ReadFailed; the window holds no data then.
+        """Read a window: from left to right, then from top to bottom. Raises ReadFailed; what was
+        not read holds no data.
         """
-        ((rows, _),) = self._stretches(window.row_off_px, window.row_end_px)
-        columns = slice(window.col_off_px, window.col_end_px)
-        try:
-            _, valid = source.read(window, self._pixels[:, rows, columns])
-        except ReadFailed:
-            self._whole = False
-            self._missing[rows, columns] = True
-            raise
-        if self._whole and valid.all():
-            return
-        self._whole = False
-        np.logical_not(valid, out=self._missing[rows, columns])
+        if not self._rows or self._rows[-1].top != window.row_off_px:
+            self._rows.append(Row(window.row_off_px))
+        pixels, valid = source.read(window)
+        row = self._rows[-1]
+        row.blocks.append(Block(window, pixels, None if valid.all() else valid))
+        row.starts.append(window.col_off_px)
 
     def any_valid(self, window: Window) -> bool:
-        """Whether a window, all of which was painted, has pixels that hold data."""
-        return self._whole or not all(bool(part.all()) for part in self._missing_parts(window))
+        """Whether a window has pixels that hold data."""
+        return any(
+            block.valid is None or bool(block.valid[within(shared, block.window)].any())
+            for block, shared in self._parts(window)
+        )
 
     def all_valid(self, window: Window) -> bool:
-        """Whether all pixels of a window, all of which was painted, hold data."""
-        return self._whole or not any(bool(part.any()) for part in self._missing_parts(window))
+        """Whether all pixels of a window hold data."""
+        left = window.height_px * window.width_px
+        for block, shared in self._parts(window):
+            if block.valid is not None and not block.valid[within(shared, block.window)].all():
+                return False
+            left -= shared.height_px * shared.width_px
+        return left == 0
 
     def chips(self, edged: Sequence[Edged], chip_px: int) -> NDArray[Any]:
         """Chips (n, bands, px, px), mirrored where they reach beyond the grid."""
-        return self._cut(self._pixels, edged, chip_px)
+        found = np.empty((len(edged), self._bands, chip_px, chip_px), self._dtype)
+        for chip, (inside, above, left) in zip(found, edged, strict=True):
+            seen = chip[:, above : above + inside.height_px, left : left + inside.width_px]
+            for block, shared in self._parts(inside):
+                to, of = within(shared, inside), within(shared, block.window)
+                seen[:, *to] = block.pixels[:, *of]
+            mirror(chip, above, left, inside)
+        return found
 
     def holes(self, edged: Sequence[Edged], chip_px: int) -> NDArray[np.bool_]:
         """The same of which pixels hold data (n, px, px)."""
-        missing: NDArray[np.bool_] = self._cut(self._missing[None], edged, chip_px)[:, 0]
-        return np.logical_not(missing, out=missing)
-
-    def _cut(self, values: NDArray[Any], edged: Sequence[Edged], chip_px: int) -> NDArray[Any]:
-        found = np.empty((len(edged), len(values), chip_px, chip_px), values.dtype)
+        found = np.zeros((len(edged), chip_px, chip_px), np.bool_)
         for chip, (inside, above, left) in zip(found, edged, strict=True):
-            seen = chip[:, above : above + inside.height_px, left : left + inside.width_px]
-            columns = slice(inside.col_off_px, inside.col_end_px)
-            for rows, place in self._stretches(inside.row_off_px, inside.row_end_px):
-                seen[:, place] = values[:, rows, columns]
-            mirror(chip, above, left, inside.height_px, inside.width_px)
+            seen = chip[above : above + inside.height_px, left : left + inside.width_px]
+            for block, shared in self._parts(inside):
+                valid = True if block.valid is None else block.valid[within(shared, block.window)]
+                seen[within(shared, inside)] = valid
+            mirror(chip[None], above, left, inside)
         return found
 
-    def _missing_parts(self, window: Window) -> Iterator[NDArray[np.bool_]]:
-        columns = slice(window.col_off_px, window.col_end_px)
-        for rows, _ in self._stretches(window.row_off_px, window.row_end_px):
-            yield self._missing[rows, columns]
-
-    def _stretches(self, top: int, bottom: int) -> Iterator[tuple[slice, slice]]:
-        """Where rows of the grid lie here, and where among those asked for; two where they go on
-        at the front.
-        """
-        start = top
-        while start < bottom:
-            first = start % self._depth
-            count = min(bottom - start, self._depth - first)
-            yield slice(first, first + count), slice(start - top, start - top + count)
-            start += count
+    def _parts(self, window: Window) -> Iterator[tuple[Block, Window]]:
+        """What a window shares with each of the blocks."""
+        for row in self._rows:
+            first = max(bisect_right(row.starts, window.col_off_px) - 1, 0)
+            last = bisect_right(row.starts, window.col_end_px - 1)
+            for block in row.blocks[first:last]:
+                shared = common(window, block.window)
+                if shared is not None:
+                    yield block, shared
 
 
-def mirror(chip: NDArray[Any], above: int, left: int, height: int, width: int) -> None:
+def mirror(chip: NDArray[Any], above: int, left: int, inside: Window) -> None:
     """Fill a chip (bands, px, px) up around the pixels that it has, by mirroring at their edges."""
-    fill(chip[:, above : above + height], left, width)
-    fill(chip.swapaxes(1, 2), above, height)
+    fill(chip[:, above : above + inside.height_px], left, inside.width_px)
+    fill(chip.swapaxes(1, 2), above, inside.height_px)
 
 
 def fill(chip: NDArray[Any], first: int, length: int) -> None:

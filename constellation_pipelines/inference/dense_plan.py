@@ -69,15 +69,15 @@ class DensePlan:
 
     def tiles_near(self, window: Window, margin_px: int) -> tuple[Window, ...]:
         """The tiles that share pixels with a window grown by a margin on each side, in order."""
-        grown = Window(
-            window.row_off_px - margin_px,
-            window.col_off_px - margin_px,
-            window.height_px + 2 * margin_px,
-            window.width_px + 2 * margin_px,
+        top, bottom = window.row_off_px - margin_px, window.row_end_px + margin_px
+        left, right = window.col_off_px - margin_px, window.col_end_px + margin_px
+        first = bisect_left(self._tops, top - self._tallest_px)
+        last = bisect_left(self._tops, bottom)
+        return tuple(
+            tile
+            for tile in self.windows[first:last]
+            if tile.col_off_px < right and left < tile.col_end_px and top < tile.row_end_px
         )
-        first = bisect_left(self._tops, grown.row_off_px - self._tallest_px)
-        last = bisect_left(self._tops, grown.row_end_px)
-        return tuple(tile for tile in self.windows[first:last] if common(tile, grown))
 
     @cached_property
     def _tops(self) -> list[int]:

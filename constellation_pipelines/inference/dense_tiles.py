@@ -111,19 +111,14 @@ class DenseTiles:
         plan = DensePlan(self._grid, self._card, windows)
         spoilt = {tile: SPOILT for tile in plan.windows if spoils(tile)}
         yield Piece([], [plan, Strip([], spoilt, {})])
-        canvas = Canvas(
-            len(self._card.bands),
-            self._grid.width_px,
-            source.dtype,
-            plan.cell_px[0],
-            self._card.chip_px,
-        )
+        bands, chip_px = len(self._card.bands), self._card.chip_px
+        canvas = Canvas(bands, source.dtype, plan.cell_px[0], chip_px)
         for row in plan.strips():
             cells, ready = row.cells, row.ready
             done = 0
             for group in group_reads(cells, source.px_bytes, source.read_bytes):
                 whole = extent(group)
-                began(plan.tiles_near(whole, self._card.chip_px))
+                began(plan.tiles_near(whole, chip_px))
                 strip = paint(canvas, source, group, plan)
                 began(())
                 end = self._grid.width_px if group[-1] is cells[-1] else whole.col_end_px

@@ -67,31 +67,21 @@ class Source:
         self.dtype = np.result_type(*kinds)
         self.read_bytes = SMALL_READ_BYTES if whole_blocks else LARGEST_READ_BYTES
 
-    def read(
-        self, window: Window, room: NDArray[Any] | None = None
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Pixels (bands, height, width) and validity (height, width). Raises ReadFailed.
-
-        With `room`, of the shape and type of the pixels, they are read into it; where that fails it
-        holds anything.
-        """
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Pixels (bands, height, width) and validity (height, width). Raises ReadFailed."""
         from rasterio.errors import RasterioError
 
         order, place = self._order, place_of(window)
         self._mask_room.close()
         # Alpha with the others: by itself, or as a mask, it has GDAL decode every block again.
         bands = [*order.bands, self._alpha] if self._alpha else list(order.bands)
-        direct = None if self._alpha else room
         try:
-            pixels = self._raster.read(bands, window=place, out=direct)
+            pixels = self._raster.read(bands, window=place)
             mask = self._raster.read_masks(order.bands[0], window=place) if self._own_mask else None
         except (RasterioError, ValueError) as error:
             raise ReadFailed(UNREADABLE) from error
         if self._alpha:
             pixels, mask = pixels[:-1], pixels[-1]
-            if room is not None:
-                room[:] = pixels
-                pixels = room
         return pixels, validity(pixels, order.nodata, mask)
 
     def cloud_fraction(self, window: Window) -> float | None:

@@ -29,25 +29,23 @@ def test_what_lies_beyond_is_mirrored_as_numpy_does(
     below, right = side - above - height, side - left - width
     chip = np.full((2, side, side), 7, np.uint16)
     chip[:, above : above + height, left : left + width] = seen
-    mirror(chip, above, left, height, width)
+    mirror(chip, above, left, Window(0, 0, height, width))
     expected = np.pad(seen, ((0, 0), (above, below), (left, right)), mode="symmetric")
     assert (chip == expected).all()
 
 
 class Scene:
-    """An array as a source: some windows cannot be read, and leave rubbish in the room."""
+    """An array as a source; some windows cannot be read."""
 
     def __init__(self, pixels: NDArray[Any], valid: NDArray[np.bool_], bad: set[Window]) -> None:
         self._pixels, self._valid, self._bad = pixels, valid, bad
 
-    def read(self, window: Window, room: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         if window in self._bad:
-            room[:] = 666
             raise ReadFailed("bad")
         rows = slice(window.row_off_px, window.row_end_px)
         columns = slice(window.col_off_px, window.col_end_px)
-        room[:] = self._pixels[:, rows, columns]
-        return room, self._valid[rows, columns]
+        return self._pixels[:, rows, columns], self._valid[rows, columns]
 
 
 @st.composite
@@ -76,7 +74,7 @@ def test_chips_are_those_of_the_whole_scene(
         for left in range(0, columns.length_px, step)
     ]
     bad = {one for one in cells if (one.row_off_px // step, one.col_off_px // step) in bad_cells}
-    canvas = Canvas(2, columns.length_px, np.uint16, step, rows.chip_px)
+    canvas = Canvas(2, np.uint16, step, rows.chip_px)
     source: Any = Scene(pixels, valid, bad)
     done, there = 0, valid.copy()
     for one in bad:

@@ -238,22 +238,6 @@ def test_room_for_a_mask_s_blocks_goes_once_pixels_are_read(tmp_path: Path) -> N
     assert limit() == before
 
 
-def test_a_read_into_room_is_the_same_read(tmp_path: Path) -> None:
-    noise = np.random.default_rng(5).integers(0, 9, (4, 300, 700), np.uint16)
-    kinds: list[dict[str, Any]] = [{}, {"photometric": "RGB", "alpha": "yes"}, {"nodata": 3}]
-    for number, how in enumerate(kinds):
-        to_read = order(write(tmp_path / f"{number}.tif", noise, **how), (3, 1))
-        with open_source(to_read) as source:
-            for window in (Window(0, 0, 300, 700), Window(10, 20, 1, 3)):
-                canvas = np.zeros((2, 400, 800), np.uint16)
-                room = canvas[:, 7 : 7 + window.height_px, 5 : 5 + window.width_px]
-                pixels, valid = source.read(window)
-                assert (source.read(window, room)[1] == valid).all()
-                assert (room == pixels).all()
-                room[:] = 0
-                assert not canvas.any(), "nothing beside the room is touched"
-
-
 # ---- as rasterio reads it ----
 
 
