@@ -81,6 +81,7 @@ def decode(order: PredictOrder, threads: int) -> tuple[None, float, float]:
     step = grid.block_height_px
 
     def part(number: int) -> None:
+        # In bytes: nothing is kept, which is quickest where each block is read once.
         with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(order.uri) as raster:
             held = np.empty((len(bands), step, BLOCKS_PX), raster.dtypes[0])
             for row in range(number * step, grid.height_px, threads * step):

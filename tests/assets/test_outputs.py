@@ -31,8 +31,9 @@ from assets.summary import pooled, summarise
 from constellation_pipelines.domain.model import Vectors
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.states import TileState
+from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.footprint import area_km2
-from constellation_pipelines.inference.work_raster import layouts, path_of
+from constellation_pipelines.inference.work_raster import Layout, WorkRaster, layouts, path_of
 from constellation_pipelines.lake.files import RunFiles, on_model_grid
 from constellation_pipelines.store.tiles import Source
 from tests.assets.plans import (
@@ -65,6 +66,13 @@ def written(plan: Plan) -> dict[str, Any]:
     return item
 
 
+def worked_out(plan: Plan, layout: Layout) -> Any:
+    """A whole working raster (rows, columns, channels)."""
+    grid = plan.fit.grid
+    with WorkRaster(plan.files.work, layout, grid) as raster:
+        return raster.read(Window(0, 0, grid.height_px, grid.width_px))
+
+
 def assets_of(kind: str) -> set[str]:
     return set(products_of(card_of(kind), plan_of(Path("/lake"), kind).files))
 
@@ -95,9 +103,8 @@ def test_classes_and_scores_are_what_the_engine_wrote(tmp_path: Path) -> None:
     for layout, path in zip(
         layouts(plan.model.card), (plan.files.classes, plan.files.scores), strict=True
     ):
-        raw = np.fromfile(path_of(plan.files.work, layout.product), np.uint8) ^ 255
         with rasterio.open(path) as raster:
-            assert (raster.read(1).ravel() == raw).all()
+            assert (raster.read(1) == worked_out(plan, layout)[:, :, 0]).all()
             assert raster.nodata == 255
     (band,) = item["assets"]["classes"]["bands"]
     assert band["classification:classes"][1]["name"] == plan.model.card.classes[1].name
@@ -167,8 +174,8 @@ def test_an_embedding_is_a_row_with_its_chip_s_place(tmp_path: Path) -> None:
     found = geopandas.read_parquet(plan.files.embeddings)
     rows, columns = math.ceil(1300 / 64), math.ceil(1100 / 64)
     (layout,) = layouts(plan.model.card)
-    raw = np.fromfile(path_of(plan.files.work, layout.product), np.uint32) ^ 0x7FC00000
-    cells = raw.view(np.float32).reshape(rows, columns, 7)
+    cells = worked_out(plan, layout)
+    assert cells.shape == (rows, columns, 7)
     assert len(found) == (~np.isnan(cells[..., 0])).sum() < rows * columns
     for _, row in found.sample(20, random_state=1).iterrows():
         expected = cells[row.row_off_px // 64, row.col_off_px // 64]
@@ -195,12 +202,10 @@ def test_a_vector_with_a_number_that_is_none_is_no_row(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "embedding", replace(UTM, width_px=128, height_px=64))
     fill(plan)
     (layout,) = layouts(plan.model.card)
-    path = path_of(plan.files.work, layout.product)
-    stored = np.fromfile(path, np.uint32)
-    vectors = np.ones(14, np.float32)
-    vectors[3] = np.inf
-    stored[:] = vectors.view(np.uint32) ^ np.uint32(0x7FC00000)
-    stored.tofile(path)
+    vectors = np.ones((1, 2, 7), np.float32)
+    vectors[0, 0, 3] = np.inf
+    with WorkRaster(plan.files.work, layout, plan.fit.grid) as raster:
+        raster.write(Window(0, 0, 64, 128), vectors)
     write(plan)
     assert geopandas.read_parquet(plan.files.embeddings).col_off_px.tolist() == [64]
 
@@ -264,11 +269,8 @@ def test_a_resampled_run_has_the_scene_s_grid_and_keeps_what_was_computed(
         assert cog_validate(str(raster_path), strict=True) == (True, [], [])
         with rasterio.open(raster_path) as raster:
             assert (raster.height, raster.width) == (grid.height_px, grid.width_px)
-    raw = np.fromfile(path_of(plan.files.work, product.product), product.dtype)
     with rasterio.open(on_model_grid(path)) as raster:
-        stored = raster.read(1)
-    back = stored ^ 255 if kind == "segmentation" else stored.view(np.uint32) ^ 0x7FC00000
-    assert back.tobytes() == raw.tobytes()
+        assert raster.read(1).tobytes() == worked_out(plan, product).tobytes()
     assert item["properties"]["constellation:resampled"] is True
     assert item["assets"][f"{path.stem}-model-grid"]["roles"] == ["source"]
 

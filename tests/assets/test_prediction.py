@@ -195,7 +195,7 @@ def test_two_devices_share_a_run_and_its_result_is_that_of_one(
     plan = run.plan()
     (alone,) = run.predict(plan)
     assert alone.tiles == len(plan.todo) == len(run.tiles())
-    by_one = (plan.files.work / "class.raw").read_bytes()
+    by_one = (plan.files.work / "class.blocks").read_bytes()
     database.execute("delete from constellation.tiles")
     shutil.rmtree(plan.files.work)
 
@@ -203,7 +203,7 @@ def test_two_devices_share_a_run_and_its_result_is_that_of_one(
     hands = run.predict(plan, devices=2)
     assert sum(hand.tiles for hand in hands) == len(plan.todo)
     assert all(hand.tiles > 0 for hand in hands)
-    by_two = (plan.files.work / "class.raw").read_bytes()
+    by_two = (plan.files.work / "class.blocks").read_bytes()
     same = sum(a == b for a, b in zip(by_one, by_two, strict=True)) / len(by_one)
     assert same > 0.995  # other batches may round otherwise
     assert len(run.tiles()) == len(plan.todo)

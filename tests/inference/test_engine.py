@@ -21,7 +21,7 @@ SCENE = "s2b_l1c_capelookout_west_4326_rgbnir_u8.tif"
 
 
 def classes(order: PredictOrder) -> bytes:
-    return (Path(order.work) / "class.raw").read_bytes()
+    return (Path(order.work) / "class.blocks").read_bytes()
 
 
 @pytest.fixture
