@@ -33,7 +33,7 @@ from constellation_pipelines.domain.states import JobState
 from constellation_pipelines.remote.hosts import is_remote
 from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
-from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.job_list import JobFilter, Sort, list_page
 from constellation_pipelines.store.progress import seen
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
@@ -164,21 +164,15 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
     )
 
 
-@router.get("", summary="List jobs")
-def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> JobPage:
+@router.get("", summary="List jobs", response_model=JobPage)
+def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> Response:
     """Jobs, newest first unless told otherwise."""
     wanted, sort = query.wanted(), query.sort
     beyond = None if query.cursor is None else cursors.decode(query.cursor, sort)
     with database.transaction() as connection:
-        found = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit + 1)
-    page = found[: query.limit]
-    last = found[query.limit - 1] if len(found) > query.limit else None
-    return JobPage(
-        items=[JobReply.model_validate(job) for job in page],
-        next=None
-        if last is None
-        else cursors.encode(sort, Place(last.priority, last.created_at, last.id)),
-    )
+        page = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit)
+    end = "null" if page.end is None else f'"{cursors.encode(sort, page.end)}"'
+    return Response(f'{{"items":{page.items},"next":{end}}}', media_type="application/json")
 
 
 @router.get("/{job_id}", summary="Show a job")

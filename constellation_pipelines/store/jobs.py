@@ -38,33 +38,44 @@ select id, request_digest from constellation.jobs
  where submitted_by = %(submitted_by)s and idempotency_key = %(idempotency_key)s
 """
 
-# Of runs that retried a scene only the newest counts. Tiles belong to the run that wrote them last,
-# so the area of a run that has ended is what it noted at its end.
-SUMMED = """
-select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
-       j.started_at, j.finished_at, j.error, sums.*, covered.area_km2
-  from {jobs} j
- cross join lateral (
-   select coalesce(sum(tiles_planned), 0)::int as tiles_planned,
-          coalesce(sum(tiles_reused), 0)::int as tiles_reused,
-          coalesce(sum(tiles_completed), 0)::int as tiles_completed,
-          coalesce(sum(tiles_failed), 0)::int as tiles_failed,
-          coalesce(sum(tiles_skipped), 0)::int as tiles_skipped
-     from (select distinct on (coalesce(r.scene_id, r.id)) r.*
-             from constellation.runs r
-            where r.job_id = j.id
-            order by coalesce(r.scene_id, r.id), r.created_at desc, r.id desc) newest
- ) sums
- cross join lateral (
-   select coalesce(sum(coalesce(
-            (r.metrics ->> 'area_km2')::float8,
-            (select sum(t.area_km2) from constellation.tiles t
-              where t.run_id = r.id and t.state = 'COMPLETED'))), 0) as area_km2
-     from constellation.runs r where r.job_id = j.id
- ) covered
+# The sums over the runs of the jobs in `page`. Of runs that retried a scene only the newest counts.
+# Tiles belong to the run that wrote them last, so the area of a run that has ended is what it noted
+# at its end.
+SUMS = """
+of_jobs as (
+  select r.job_id, r.tiles_planned, r.tiles_reused, r.tiles_completed, r.tiles_failed,
+         r.tiles_skipped,
+         coalesce((r.metrics ->> 'area_km2')::float8,
+                  (select sum(t.area_km2) from constellation.tiles t
+                    where t.run_id = r.id and t.state = 'COMPLETED')) as area_km2,
+         row_number() over (partition by r.job_id, coalesce(r.scene_id, r.id)
+                            order by r.created_at desc, r.id desc) = 1 as newest
+    from page join constellation.runs r on r.job_id = page.id
+),
+sums as (
+  select job_id, sum(tiles_planned) filter (where newest) as tiles_planned,
+         sum(tiles_reused) filter (where newest) as tiles_reused,
+         sum(tiles_completed) filter (where newest) as tiles_completed,
+         sum(tiles_failed) filter (where newest) as tiles_failed,
+         sum(tiles_skipped) filter (where newest) as tiles_skipped, sum(area_km2) as area_km2
+    from of_jobs group by job_id
+)
 """
 
-FIND = SUMMED.format(jobs="constellation.jobs") + " where j.id = %(id)s"
+SUMMED = """
+coalesce(s.tiles_planned, 0)::int as tiles_planned,
+coalesce(s.tiles_reused, 0)::int as tiles_reused,
+coalesce(s.tiles_completed, 0)::int as tiles_completed,
+coalesce(s.tiles_failed, 0)::int as tiles_failed,
+coalesce(s.tiles_skipped, 0)::int as tiles_skipped, coalesce(s.area_km2, 0) as area_km2
+"""
+
+FIND = f"""
+with page as (select * from constellation.jobs where id = %(id)s), {SUMS}
+select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
+       j.started_at, j.finished_at, j.error, {SUMMED}
+  from page j left join sums s on s.job_id = j.id
+"""
 
 STATE_FOR_UPDATE = "select state, origin from constellation.jobs where id = %(id)s for update"
 
@@ -223,5 +234,5 @@ def lock(connection: Connection, job_id: UUID) -> tuple[JobState, str]:
 
 
 def job_of(row: DictRow) -> Job:
-    """The job in a row of SUMMED."""
+    """The job in a row of FIND."""
     return Job(**{**row, "state": JobState(row["state"]), "params": dict[str, Any](row["params"])})

@@ -1,5 +1,6 @@
 """Lists of jobs: narrowed, in order, page by page."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 from constellation_pipelines.domain.states import JobState
 from constellation_pipelines.store import jobs
 from constellation_pipelines.store.database import Database
-from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.job_list import JobFilter, Page, Sort, list_page
 from constellation_pipelines.store.runs import NewRun
 from tests.store.test_jobs import model_id as model_id
 from tests.store.test_jobs import new_job, submit
@@ -19,7 +20,13 @@ from tests.store.test_jobs import scene_ids as scene_ids
 
 def page(database: Database, wanted: JobFilter) -> list[UUID]:
     with database.transaction() as connection:
-        return [job.id for job in list_page(connection, wanted, limit=100)]
+        found = list_page(connection, wanted, limit=100)
+        assert found.end is None
+        return ids(found)
+
+
+def ids(page: Page) -> list[UUID]:
+    return [UUID(job["id"]) for job in json.loads(page.items)]
 
 
 def walk(database: Database, sort: Sort, between: Callable[[], object] = int) -> list[UUID]:
@@ -29,10 +36,10 @@ def walk(database: Database, sort: Sort, between: Callable[[], object] = int) ->
     while True:
         with database.transaction() as connection:
             part = list_page(connection, JobFilter(), sort=sort, beyond=beyond, limit=2)
-        if not part:
+        found += ids(part)
+        if part.end is None:
             return found
-        found += [job.id for job in part]
-        beyond = Place(part[-1].priority, part[-1].created_at, part[-1].id)
+        beyond = part.end
         between()
 
 
