@@ -118,18 +118,10 @@ def submit_job(
 @router.post("/quote", summary="Quote a job")
 def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
     """Check a request, count its tiles, say what they would take; nothing is submitted."""
-    planned = submission.plan(database, request, principal.account)
-    parts = [
-        SceneQuote(
-            scene=part.scene.key,
-            tiles_planned=part.tiles_planned,
-            tiles_reused=part.tiles_reused,
-            gsd_mismatch=part.gsd_mismatch,
-        )
-        for part in planned.scenes
-    ]
-    to_run = [part.tiles_planned - part.tiles_reused for part in parts]
+    drafted = submission.draft(database, request, principal.account)
     with database.transaction() as connection:
+        planned = submission.plan(connection, drafted)
+        to_run = [part.tiles_planned - part.tiles_reused for part in planned.scenes]
         found = quoting.quote(
             connection,
             planned.model,
@@ -142,6 +134,15 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
                 for part, count in zip(planned.scenes, to_run, strict=True)
             ),
         )
+    parts = [
+        SceneQuote(
+            scene=part.scene.key,
+            tiles_planned=part.tiles_planned,
+            tiles_reused=part.tiles_reused,
+            gsd_mismatch=part.gsd_mismatch,
+        )
+        for part in planned.scenes
+    ]
     return Quote(
         model=planned.params.model,
         tiles_planned=sum(part.tiles_planned for part in parts),

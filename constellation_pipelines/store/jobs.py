@@ -1,7 +1,8 @@
 """Jobs: what people submitted, with the sums over their runs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,14 +24,19 @@ QUEUE_CHANNEL = "constellation_queue"
 LOCK = "select constellation.lock_job(%(id)s)"
 SETTLE = "select constellation.settle_job(%(id)s)"
 NOTIFY = "select pg_notify(%(channel)s, %(id)s::text)"
+EMIT_AND_NOTIFY = f"{events.EMIT}, pg_notify(%(channel)s, %(job_id)s::text)"
 
-# Waits for a concurrent request with the same key, then inserts nothing.
-INSERT = """
-insert into constellation.jobs
-       (id, name, params, priority, state, origin, submitted_by, idempotency_key, request_digest)
-values (%(id)s, %(name)s, %(params)s, %(priority)s, 'PENDING', 'api', %(submitted_by)s,
-        %(idempotency_key)s, %(request_digest)s)
-on conflict (submitted_by, idempotency_key) do nothing
+# Waits for a concurrent request with the same key, then inserts nothing: neither job nor runs.
+INSERT = f"""
+with job as (
+  insert into constellation.jobs
+         (id, name, params, priority, state, origin, submitted_by, idempotency_key, request_digest)
+  values (%(id)s, %(name)s, %(params)s, %(priority)s, 'PENDING', 'api', %(submitted_by)s,
+          %(idempotency_key)s, %(request_digest)s)
+  on conflict (submitted_by, idempotency_key) do nothing
+  returning id, submitted_by, created_at
+), made as ({runs.INSERT_FOR.format(job="job")})
+select created_at from job
 """
 
 OF_KEY = """
@@ -116,26 +122,60 @@ class NewJob:
     request_digest: str | None = None
 
 
-def submit(connection: Connection, job: NewJob, planned: Sequence[NewRun]) -> tuple[UUID, bool]:
-    """Write a job, its runs and its event; return its id and whether it is new.
+def submit(connection: Connection, job: NewJob, planned: Sequence[NewRun]) -> tuple[Job, bool]:
+    """Write a job, its runs and its event; return the job and whether it is new.
 
-    A repeated request gives the id of the first one. Raises Conflict when its key was used for
+    A repeated request gives the job of the first one. Raises Conflict when its key was used for
     another request.
     """
-    job_id = new_id()
-    args = asdict(job) | {"id": job_id, "params": Jsonb(asdict(job.params))}
-    if connection.execute(INSERT, args).rowcount == 0:
-        return repeated(connection, job), False
-    runs.insert(connection, job_id, planned)
+    job_id, params = new_id(), fields_of(job.params)
+    args = fields_of(job) | {"id": job_id, "params": Jsonb(params)} | runs.columns_of(planned)
+    row = connection.execute(INSERT, args).fetchone()
+    if row is None:
+        return find(connection, repeated(connection, job)), False
+    made = new_job(job_id, job, params, planned, row["created_at"])
     payload = {
-        "state": JobState.PENDING,
-        "origin": "api",
-        "name": job.name,
-        "tiles_planned": sum(run.tiles_planned for run in planned),
+        "state": made.state,
+        "origin": made.origin,
+        "name": made.name,
+        "tiles_planned": made.tiles_planned,
     }
-    events.emit(connection, "job.submitted", job_id, None, payload)
-    connection.execute(NOTIFY, {"channel": SUBMITTED_CHANNEL, "id": job_id})
-    return job_id, True
+    args = {"type": "job.submitted", "job_id": job_id, "run_id": None, "payload": Jsonb(payload)}
+    connection.execute(EMIT_AND_NOTIFY, args | {"channel": SUBMITTED_CHANNEL})
+    return made, True
+
+
+def new_job(
+    id: UUID, job: NewJob, params: dict[str, Any], planned: Sequence[NewRun], created_at: datetime
+) -> Job:
+    """The job that has just been written, as `find` would find it."""
+    return Job(
+        id=id,
+        name=job.name,
+        state=JobState.PENDING,
+        priority=job.priority,
+        origin="api",
+        submitted_by=job.submitted_by,
+        params=params,
+        created_at=created_at,
+        started_at=None,
+        finished_at=None,
+        error=None,
+        tiles_planned=sum(run.tiles_planned for run in planned),
+        tiles_reused=sum(run.tiles_reused for run in planned),
+        tiles_completed=0,
+        tiles_failed=0,
+        tiles_skipped=0,
+        area_km2=0.0,
+    )
+
+
+def fields_of(record: NewJob | JobParams) -> dict[str, Any]:
+    """A record's members, an area among them as it is: to copy it would take as long as to write
+    it.
+    """
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def find_repeated(connection: Connection, job: NewJob) -> UUID | None:

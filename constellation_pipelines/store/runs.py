@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from psycopg.rows import DictRow
@@ -12,13 +13,21 @@ from constellation_pipelines.domain.job import Run
 from constellation_pipelines.domain.states import RunState
 from constellation_pipelines.store.database import Connection
 
-INSERT = """
+# Of a job that is there already, or of the one that the same statement makes.
+INSERT_FOR = """
 insert into constellation.runs
        (id, job_id, account, scene_id, model_id, state, attempt, tiles_planned, tiles_reused)
-select %(id)s, id, submitted_by, %(scene_id)s, %(model_id)s, 'PENDING', %(attempt)s,
-       %(tiles_planned)s, %(tiles_reused)s
-  from constellation.jobs where id = %(job_id)s
+select run.id, job.id, job.submitted_by, run.scene_id, run.model_id, 'PENDING', run.attempt,
+       run.tiles_planned, run.tiles_reused
+  from {job} job
+ cross join unnest(%(run_ids)s::uuid[], %(scene_ids)s::uuid[], %(model_ids)s::uuid[],
+                   %(attempts)s::int[], %(tiles_planned)s::int[], %(tiles_reused)s::int[])
+       as run (id, scene_id, model_id, attempt, tiles_planned, tiles_reused)
 """
+
+INSERT = INSERT_FOR.format(
+    job="(select id, submitted_by from constellation.jobs where id = %(job_id)s)"
+)
 
 SELECT = """
 select r.id, r.job_id, r.scene_id, s.key as scene_key, m.name || '@' || m.version as model,
@@ -70,26 +79,21 @@ class NewRun:
     attempt: int = 1
 
 
-def insert(connection: Connection, job_id: UUID, runs: Sequence[NewRun]) -> list[UUID]:
-    """Insert PENDING runs and return their ids, which will be their Dagster run ids."""
-    ids = [new_id() for _ in runs]
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            INSERT,
-            [
-                {
-                    "id": id,
-                    "job_id": job_id,
-                    "scene_id": run.scene_id,
-                    "model_id": run.model_id,
-                    "attempt": run.attempt,
-                    "tiles_planned": run.tiles_planned,
-                    "tiles_reused": run.tiles_reused,
-                }
-                for id, run in zip(ids, runs, strict=True)
-            ],
-        )
-    return ids
+def insert(connection: Connection, job_id: UUID, runs: Sequence[NewRun]) -> None:
+    """Insert PENDING runs of a job. Their ids will be their Dagster run ids."""
+    connection.execute(INSERT, columns_of(runs) | {"job_id": job_id})
+
+
+def columns_of(runs: Sequence[NewRun]) -> dict[str, Any]:
+    """The arguments of INSERT_FOR."""
+    return {
+        "run_ids": [new_id() for _ in runs],
+        "scene_ids": [run.scene_id for run in runs],
+        "model_ids": [run.model_id for run in runs],
+        "attempts": [run.attempt for run in runs],
+        "tiles_planned": [run.tiles_planned for run in runs],
+        "tiles_reused": [run.tiles_reused for run in runs],
+    }
 
 
 def find(connection: Connection, run_id: UUID) -> Run:
