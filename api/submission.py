@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from shapely import MultiPolygon
+
 from api.schemas.job import JobRequest
 from constellation_pipelines.domain.errors import (
     AoiMissesScene,
@@ -24,6 +26,7 @@ from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.states import RunState
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
+from constellation_pipelines.geo.ground import ground_of
 from constellation_pipelines.geo.planned import planned_tiles
 from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
@@ -34,13 +37,14 @@ from constellation_pipelines.store.runs import NewRun
 @dataclass(frozen=True, slots=True)
 class SceneDraft:
     """What a job asks for in one scene: its tiles with the digests of their results. `km2` is about
-    what they cover.
+    what they cover; `ground` is where they lie, None where that is all of the scene.
     """
 
     scene: Scene
     gsd_mismatch: bool
     tiles: dict[Window, str]
     km2: float
+    ground: MultiPolygon | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class ScenePlan:
     gsd_mismatch: bool
     tiles_planned: int
     tiles_reused: int
+    ground: MultiPolygon | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class JobPlan:
                 part.tiles_planned,
                 part.tiles_reused,
                 (attempts or {}).get(part.scene.id, 1),
+                part.ground,
             )
             for part in self.scenes
         ]
@@ -171,7 +177,13 @@ def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: s
             field="aoi",
         )
     parts = [
-        SceneDraft(scene, one.gsd_mismatch, some, area_km2(scene, one, some))
+        SceneDraft(
+            scene,
+            one.gsd_mismatch,
+            some,
+            area_km2(scene, one, some),
+            None if params.aoi is None else ground_of(one.grid, list(some)),
+        )
         for scene, one, some in zip(found, fits, touched, strict=True)
     ]
     return Draft(model, params, tuple(parts))
@@ -187,6 +199,7 @@ def plan(connection: Connection, drafted: Draft) -> JobPlan:
             part.gsd_mismatch,
             tiles_planned=len(part.tiles),
             tiles_reused=sum(digest in known for digest in part.tiles.values()),
+            ground=part.ground,
         )
         for part in drafted.scenes
     ]

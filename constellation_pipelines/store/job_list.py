@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from constellation_pipelines.domain.states import JobState
+from constellation_pipelines.store import places
 from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.jobs import SUMMED, SUMS
 
@@ -28,8 +29,8 @@ class JobFilter:
     """What a list of jobs is narrowed to. None means any.
 
     Jobs were created from `created_after` on and before `created_before`. `bbox` is west, south,
-    east, north in degrees, west > east across 180; `near` is lon, lat. Both look at the footprints
-    of the job's scenes.
+    east, north in degrees, west > east across 180; `near` is lon, lat. Both look at where the job's
+    tiles lie, planned or done: all of its scenes, or what its area touched of them.
     """
 
     states: tuple[JobState, ...] | None = None
@@ -66,34 +67,7 @@ CONDITIONS = {
     "model": "j.model = %(model)s",
     "created_after": "j.created_at >= %(created_after)s",
     "created_before": "j.created_at < %(created_before)s",
-    "in_bbox": "j.id in (select r.job_id from constellation.runs r "
-    "where r.scene_id = any(%(in_bbox)s))",
-    "in_reach": "j.id in (select r.job_id from constellation.runs r "
-    "where r.scene_id = any(%(in_reach)s))",
 }
-
-# Scenes are asked for first: they are shared, so no policy keeps their indexes from being used, and
-# their number tells the planner whether to begin with them or with the newest jobs.
-IN_BBOX = """
-with box as (select (%(bbox)s::float8[])[1] as west, (%(bbox)s::float8[])[2] as south,
-                    (%(bbox)s::float8[])[3] as east, (%(bbox)s::float8[])[4] as north),
-part as (
-  select st_makeenvelope(west, south, east, north, 4326) as shape from box where west <= east
-   union all
-  select st_makeenvelope(west, south, 180, north, 4326) from box where west > east
-   union all
-  select st_makeenvelope(-180, south, east, north, 4326) from box where west > east
-)
-select distinct s.id from part join constellation.scenes s
-    on st_intersects(s.footprint::geometry, part.shape)
-"""
-
-IN_REACH = """
-select id from constellation.scenes
- where st_dwithin(footprint, st_setsrid(st_makepoint((%(near)s::float8[])[1],
-                                                     (%(near)s::float8[])[2]), 4326)::geography,
-                  %(radius_m)s::float8)
-"""
 
 ORDERS = {
     Sort.NEWEST: "created_at desc, id desc",
@@ -147,10 +121,14 @@ def list_page(
     limit: int,
 ) -> Page:
     """The first `limit` jobs beyond a place, in this order."""
-    args = values_of(wanted) | places_of(connection, wanted)
-    if [] in args.values():
-        return Page("[]", None)
-    conditions = [text for name, text in CONDITIONS.items() if name in args]
+    args = values_of(wanted)
+    conditions = [CONDITIONS[name] for name in args]
+    for region in places.regions_of(wanted.bbox, wanted.near, wanted.radius_m):
+        lies_there, of_region = places.condition(connection, region)
+        if lies_there is None:
+            return Page("[]", None)
+        conditions.append(lies_there)
+        args |= of_region
     # Which plan is good depends on what is filtered for; without a filter there is one for all.
     prepare = None if not conditions else False
     if beyond is not None:
@@ -174,15 +152,3 @@ def values_of(wanted: JobFilter) -> dict[str, Any]:
         "created_before": wanted.created_before,
     }
     return {name: value for name, value in args.items() if value is not None}
-
-
-def places_of(connection: Connection, wanted: JobFilter) -> dict[str, list[UUID]]:
-    """The ids of the scenes at each place that a filter asks for."""
-    found: dict[str, list[UUID]] = {}
-    if wanted.bbox is not None:
-        args: dict[str, Any] = {"bbox": [float(degree) for degree in wanted.bbox]}
-        found["in_bbox"] = [row["id"] for row in connection.execute(IN_BBOX, args)]
-    if wanted.near is not None:
-        args = {"near": [float(degree) for degree in wanted.near], "radius_m": wanted.radius_m}
-        found["in_reach"] = [row["id"] for row in connection.execute(IN_REACH, args)]
-    return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import shapely
 from psycopg.rows import DictRow
 
 from constellation_pipelines.domain.errors import NotFound
@@ -16,13 +17,15 @@ from constellation_pipelines.store.database import Connection
 # Of a job that is there already, or of the one that the same statement makes.
 INSERT_FOR = """
 insert into constellation.runs
-       (id, job_id, account, scene_id, model_id, state, attempt, tiles_planned, tiles_reused)
+       (id, job_id, account, scene_id, model_id, state, attempt, tiles_planned, tiles_reused,
+        ground)
 select run.id, job.id, job.submitted_by, run.scene_id, run.model_id, 'PENDING', run.attempt,
-       run.tiles_planned, run.tiles_reused
+       run.tiles_planned, run.tiles_reused, run.ground::geometry::geography
   from {job} job
  cross join unnest(%(run_ids)s::uuid[], %(scene_ids)s::uuid[], %(model_ids)s::uuid[],
-                   %(attempts)s::int[], %(tiles_planned)s::int[], %(tiles_reused)s::int[])
-       as run (id, scene_id, model_id, attempt, tiles_planned, tiles_reused)
+                   %(attempts)s::int[], %(tiles_planned)s::int[], %(tiles_reused)s::int[],
+                   %(grounds)s::text[])
+       as run (id, scene_id, model_id, attempt, tiles_planned, tiles_reused, ground)
 """
 
 INSERT = INSERT_FOR.format(
@@ -70,13 +73,16 @@ select count(*) as open_runs from constellation.runs
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run as planned, before it has an id."""
+    """A run as planned, before it has an id. `ground` is where its tiles lie, in lon/lat; None is
+    all of its scene.
+    """
 
     scene_id: UUID
     model_id: UUID
     tiles_planned: int
     tiles_reused: int
     attempt: int = 1
+    ground: shapely.MultiPolygon | None = None
 
 
 def insert(connection: Connection, job_id: UUID, runs: Sequence[NewRun]) -> None:
@@ -93,7 +99,13 @@ def columns_of(runs: Sequence[NewRun]) -> dict[str, Any]:
         "attempts": [run.attempt for run in runs],
         "tiles_planned": [run.tiles_planned for run in runs],
         "tiles_reused": [run.tiles_reused for run in runs],
+        "grounds": [run.ground and wkb_of(run.ground) for run in runs],
     }
+
+
+def wkb_of(ground: shapely.MultiPolygon) -> str:
+    """A shape in lon/lat as PostGIS reads it."""
+    return shapely.to_wkb(shapely.set_srid(ground, 4326), hex=True, include_srid=True)
 
 
 def find(connection: Connection, run_id: UUID) -> Run:
