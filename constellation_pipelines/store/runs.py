@@ -105,7 +105,7 @@ def columns_of(runs: Sequence[NewRun]) -> dict[str, Any]:
 
 def wkb_of(ground: shapely.MultiPolygon) -> str:
     """A shape in lon/lat as PostGIS reads it."""
-    return shapely.to_wkb(shapely.set_srid(ground, 4326), hex=True, include_srid=True)
+    return str(shapely.to_wkb(shapely.set_srid(ground, 4326), hex=True, include_srid=True))
 
 
 def find(connection: Connection, run_id: UUID) -> Run:
