@@ -26,8 +26,8 @@ from constellation_pipelines.store import accounts, audit, keys, sessions
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import EVERYONE, Tenancy
 
-KNOWN_FOR_S = 3.0  # what was looked up counts for so long: a revoked key opens nothing after that
-LOOK_AGAIN_S = 2.0  # how often it is asked whether an open socket may stay open
+KNOWN_FOR_S = 1.0  # what was looked up counts for so long: a revoked key opens nothing after that
+LOOK_AGAIN_S = 4.0  # how often it is asked whether an open socket may stay open
 REMEMBERED = 10_000
 BURST_S = 5.0  # seconds of its rate that an account may use at once
 FAILURES_PER_S = 2.0  # of one address; enough for a person, too few to keep the database busy
