@@ -429,8 +429,7 @@ def test_a_job_is_near_where_its_area_touched_the_scene(http: httpx.Client, scen
     whole = submit(http, scene)["id"]
 
     def near(lon_lat: str) -> set[str]:
-        query = {"near": lon_lat, "radius_m": 500, "limit": 500}
-        page = http.get("/jobs", params=query)
+        page = http.get("/jobs", params={"near": lon_lat, "radius_m": 500, "limit": 500})
         assert page.status_code == 200, page.text
         return {item["id"] for item in page.json()["items"]} & {part, whole}
 
