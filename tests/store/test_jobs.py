@@ -42,13 +42,6 @@ def submit(database: Database, planned: list[NewRun], job: NewJob | None = None)
     return made.id
 
 
-def test_what_was_submitted_is_what_is_found(database: Database, planned: list[NewRun]) -> None:
-    with database.transaction() as connection:
-        made, is_new = jobs.submit(connection, new_job(), planned)
-    assert is_new
-    assert find(database, made.id) == made
-
-
 def find(database: Database, job_id: UUID) -> Job:
     with database.transaction() as connection:
         return jobs.find(connection, job_id)
@@ -78,6 +71,13 @@ def event_types(database: Database, job_id: UUID) -> list[str]:
 
 
 # ---- submitting ----
+
+
+def test_what_was_submitted_is_what_is_found(database: Database, planned: list[NewRun]) -> None:
+    with database.transaction() as connection:
+        made, is_new = jobs.submit(connection, new_job(), planned)
+    assert is_new
+    assert find(database, made.id) == made
 
 
 def test_a_submitted_job_has_a_pending_run_per_scene_and_an_event(
