@@ -3,7 +3,7 @@
 BIN := .venv/bin
 ARGS ?=
 ONLY ?=
-WORKERS ?= 0
+WORKERS ?= $(shell scripts/test-workers)
 PATHS := constellation_pipelines api assets resources migrations tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -18,9 +18,9 @@ setup .venv: ## Make the virtual environment and install what is missing
 demo: setup ## Start everything and run a model over real scenes (ARGS=--exit: end when done)
 	@$(BIN)/python -m constellation_pipelines.cli demo $(ARGS)
 
-test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=2: in two processes)
+test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=0: in one process)
 	@scripts/setup-web --browser
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 dev: setup ## Start everything in the foreground; Ctrl-C stops it
 	@$(BIN)/python -m constellation_pipelines.cli up $(ARGS)

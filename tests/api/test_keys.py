@@ -18,7 +18,7 @@ from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import accounts, keys
 from constellation_pipelines.store.accounts import Quota
 from constellation_pipelines.store.database import Database
-from tests.api.people import client, make_key
+from tests.api.people import client, expire, make_key
 from tests.api.service import MODEL, Service, add_scene, save_model, serving, square
 from tests.api.test_jobs import problem_of
 from tests.conftest import PostgresServer, scratch_database
@@ -26,7 +26,10 @@ from tests.conftest import PostgresServer, scratch_database
 
 @pytest.fixture(scope="module")
 def guarded(
-    postgres: PostgresServer, template: str, tmp_path_factory: pytest.TempPathFactory
+    postgres: PostgresServer,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    known_for_s: float,
 ) -> Iterator[Service]:
     """A server that wants to know who asks."""
     folder = tmp_path_factory.mktemp("guarded")
@@ -127,21 +130,24 @@ def test_the_prefix_of_a_key_with_another_secret_opens_nothing(guarded: Service)
         assert "unknown, revoked or expired" in refused(http.get("/jobs"))
 
 
-def test_a_key_that_is_revoked_opens_nothing_within_seconds(guarded: Service) -> None:
+def test_a_key_that_is_revoked_opens_nothing_within_seconds(
+    guarded: Service, known_for_s: float
+) -> None:
     key = make_key(guarded.database, "ann")
     with client(guarded, key.text) as http:
         assert http.get("/jobs").status_code == 200
         with guarded.database.transaction() as connection:
             keys.revoke(connection, key.prefix)
-        time.sleep(KNOWN_FOR_S)
+        time.sleep(known_for_s)
         refused(http.get("/jobs"))
 
 
-def test_a_key_opens_nothing_once_it_has_expired(guarded: Service) -> None:
-    key = make_key(guarded.database, "ann", lasts_s=8)
+def test_a_key_opens_nothing_once_it_has_expired(guarded: Service, known_for_s: float) -> None:
+    key = make_key(guarded.database, "ann", lasts_s=3600)
     with client(guarded, key.text) as http:
         assert http.get("/jobs").status_code == 200
-        time.sleep(8)
+        expire(guarded.database, key)
+        time.sleep(known_for_s)
         refused(http.get("/jobs"))
 
 

@@ -54,8 +54,9 @@ def test_ready_means_database_nats_and_a_worker_with_a_device(service: Service) 
 
 
 def test_a_lost_database_is_503_until_it_is_back(
-    database_url: str, tmp_path: Path, nats_url: str
+    database_url: str, tmp_path: Path, nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("api.main.POOL_TIMEOUT_S", 0.5)  # each request waits so long in vain
     name = database_url.partition("?")[0].rpartition("/")[2]
     admin_url = database_url.replace(f"/{name}", "/postgres")
     with (
@@ -79,7 +80,7 @@ def test_a_lost_database_is_503_until_it_is_back(
         assert unready.json()["parts"]["postgres"]["ok"] is False
         assert httpx.get(f"{service.url}/healthz").status_code == 200
         admin.execute(f"alter database {name} allow_connections true")
-        for _ in range(10):
+        for _ in range(120):
             if (back := service.http.get("/jobs")).status_code == 200:
                 break
         assert back.status_code == 200

@@ -2,11 +2,14 @@
 
 import json
 import math
+import multiprocessing
 import random
-import subprocess
-import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,16 @@ from constellation_pipelines.geo.footprint import area_km2
 from constellation_pipelines.inference.work_raster import layouts, path_of
 from constellation_pipelines.lake.files import RunFiles, on_model_grid
 from constellation_pipelines.store.tiles import Source
-from tests.assets.plans import KINDS, UTM, card_of, fill, plan_of, rows_of, write
+from tests.assets.plans import (
+    KINDS,
+    UTM,
+    card_of,
+    fill,
+    keep_writing,
+    plan_of,
+    rows_of,
+    write,
+)
 
 COARSE = Grid("EPSG:32633", (20, 0, 500000, 0, -20, 5000000), 550, 650, 512, 512)
 GRIDS = {
@@ -323,13 +335,42 @@ def hidden(lake: Path) -> list[Path]:
     return [path for path in lake.rglob(".*") if path.is_file()]
 
 
-def process_of(plan: Plan, lake: Path, kind: str, most_bytes: int) -> "subprocess.Popen[str]":
-    arguments = [str(lake), kind, str(plan.run_id), str(most_bytes)]
-    command = [sys.executable, "-m", "tests.assets.plans", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@dataclass(frozen=True)
+class Writer:
+    """A process that writes, and what it says."""
+
+    process: ForkServerProcess
+    said: Connection
+
+    def complaint(self) -> str:
+        """What it says before it gives up."""
+        assert self.said.poll(60)
+        said = str(self.said.recv())
+        self.process.join(60)
+        assert self.process.exitcode == 3
+        return said
+
+
+# Processes are forked from one that has loaded what they need, instead of loading it each.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["duckdb", "geopandas", "pyarrow.parquet", "tests.assets.plans"])
+
+
+@contextmanager
+def process_of(plan: Plan, lake: Path, kind: str, most_bytes: int) -> Iterator[Writer]:
+    """A process that is about to write a plan's outputs; it has gone when this is left."""
+    ours, theirs = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=keep_writing, args=(theirs, lake, kind, plan.run_id, most_bytes))
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(60)
+        assert ours.recv() == "ready"
+        yield Writer(process, ours)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -341,10 +382,8 @@ def test_a_run_killed_while_it_writes_ends_with_the_same_outputs(tmp_path: Path,
     fill(plan, windows[: len(windows) // 2])
     dice = random.Random(kind)
     for _ in range(2):  # half the tiles, killed; then all of them, killed
-        process = process_of(plan, tmp_path / "lake", kind, -1)
-        time.sleep(dice.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
+        with process_of(plan, tmp_path / "lake", kind, -1):
+            time.sleep(dice.uniform(0, 0.5))
         fill(plan)
     write(plan)
     assert contents(plan.files) == contents(calm.files)
@@ -358,9 +397,8 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(
 ) -> None:
     plan = plan_of(tmp_path, kind)
     fill(plan)
-    process = process_of(plan, tmp_path, kind, most_bytes)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 3, said
+    with process_of(plan, tmp_path, kind, most_bytes) as writer:
+        said = writer.complaint()
     assert said.startswith("the outputs cannot be written: ")
     assert "Make room in the lake, then retry the job" in said
     assert "Traceback" not in said
@@ -374,9 +412,8 @@ def test_what_was_there_before_a_full_disk_is_still_there(tmp_path: Path) -> Non
     plan = plan_of(tmp_path, "segmentation")
     written(plan)
     before = {path: path.read_bytes() for path in plan.files.all() if path.exists()}
-    process = process_of(plan, tmp_path, "segmentation", 5000)
-    process.communicate(timeout=120)
-    assert process.returncode == 3
+    with process_of(plan, tmp_path, "segmentation", 5000) as writer:
+        writer.complaint()
     after = {path: path.read_bytes() for path in plan.files.all() if path.exists()}
     large = {path for path, content in before.items() if len(content) > 5000}
     assert large
