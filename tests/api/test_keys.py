@@ -8,8 +8,9 @@ import httpx
 import pytest
 import yaml
 
+from api import guard as guards
 from api.access import ACCESS, check_complete
-from api.guard import FAILURES_BURST, FRESH_FOR_S, KNOWN_FOR_S, Guard
+from api.guard import FAILURES_BURST, Guard
 from api.openapi import COMMITTED
 from constellation_pipelines.domain.account import Scope
 from constellation_pipelines.domain.errors import TooManyRequests, Unauthenticated
@@ -287,10 +288,10 @@ def test_one_request_looks_again_while_the_others_go_on(database: Database) -> N
     token = make_key(database, "ann").text
     guard.look_up(token, "here")
     assert known_to(guard, token) == ["ann", "ann"]
-    now_s[0] = FRESH_FOR_S
+    now_s[0] = guards.FRESH_FOR_S
     assert known_to(guard, token) == [None, "ann"]
     assert known_to(guard, token) == ["ann", "ann"]
-    now_s[0] = KNOWN_FOR_S  # nobody has come back with an answer
+    now_s[0] = guards.KNOWN_FOR_S  # nobody has come back with an answer
     assert known_to(guard, token) == [None, None]
 
 
@@ -301,7 +302,7 @@ def test_who_looks_again_and_is_refused_shuts_out_the_others(database: Database)
     guard.look_up(key.text, "here")
     with database.transaction() as connection:
         keys.revoke(connection, key.prefix)
-    now_s[0] = FRESH_FOR_S
+    now_s[0] = guards.FRESH_FOR_S
     assert known_to(guard, key.text) == [None, "ann"]
     with pytest.raises(Unauthenticated):
         guard.look_up(key.text, "here")
