@@ -39,5 +39,5 @@ clients: setup ## Generate Python and Go clients of the API into build/clients
 	@scripts/clients
 
 clean: ## Delete caches and what set-up made; .constellation and its data stay
-	rm -rf .venv .venv-peers .venv-clients web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers .venv-peers-api .venv-clients web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './web/*' -prune -exec rm -rf {} +

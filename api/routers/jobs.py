@@ -33,7 +33,7 @@ from constellation_pipelines.domain.states import JobState
 from constellation_pipelines.remote.hosts import is_remote
 from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
-from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.job_list import JobFilter, Sort, list_page
 from constellation_pipelines.store.progress import seen
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
@@ -118,18 +118,10 @@ def submit_job(
 @router.post("/quote", summary="Quote a job")
 def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
     """Check a request, count its tiles, say what they would take; nothing is submitted."""
-    planned = submission.plan(database, request, principal.account)
-    parts = [
-        SceneQuote(
-            scene=part.scene.key,
-            tiles_planned=part.tiles_planned,
-            tiles_reused=part.tiles_reused,
-            gsd_mismatch=part.gsd_mismatch,
-        )
-        for part in planned.scenes
-    ]
-    to_run = [part.tiles_planned - part.tiles_reused for part in parts]
+    drafted = submission.draft(database, request, principal.account)
     with database.transaction() as connection:
+        planned = submission.plan(connection, drafted)
+        to_run = [part.tiles_planned - part.tiles_reused for part in planned.scenes]
         found = quoting.quote(
             connection,
             planned.model,
@@ -142,6 +134,15 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
                 for part, count in zip(planned.scenes, to_run, strict=True)
             ),
         )
+    parts = [
+        SceneQuote(
+            scene=part.scene.key,
+            tiles_planned=part.tiles_planned,
+            tiles_reused=part.tiles_reused,
+            gsd_mismatch=part.gsd_mismatch,
+        )
+        for part in planned.scenes
+    ]
     return Quote(
         model=planned.params.model,
         tiles_planned=sum(part.tiles_planned for part in parts),
@@ -164,21 +165,15 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
     )
 
 
-@router.get("", summary="List jobs")
-def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> JobPage:
+@router.get("", summary="List jobs", response_model=JobPage)
+def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> Response:
     """Jobs, newest first unless told otherwise."""
     wanted, sort = query.wanted(), query.sort
     beyond = None if query.cursor is None else cursors.decode(query.cursor, sort)
     with database.transaction() as connection:
-        found = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit + 1)
-    page = found[: query.limit]
-    last = found[query.limit - 1] if len(found) > query.limit else None
-    return JobPage(
-        items=[JobReply.model_validate(job) for job in page],
-        next=None
-        if last is None
-        else cursors.encode(sort, Place(last.priority, last.created_at, last.id)),
-    )
+        page = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit)
+    end = "null" if page.end is None else f'"{cursors.encode(sort, page.end)}"'
+    return Response(f'{{"items":{page.items},"next":{end}}}', media_type="application/json")
 
 
 @router.get("/{job_id}", summary="Show a job")

@@ -34,6 +34,7 @@ def known_for_s() -> Iterator[float]:
     """How long what a server looked up of a key counts, shortened for tests that wait for it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guard, "KNOWN_FOR_S", guard.KNOWN_FOR_S / 10)
+        patch.setattr(guard, "FRESH_FOR_S", guard.FRESH_FOR_S / 10)
         patch.setattr(guard, "LOOK_AGAIN_S", guard.LOOK_AGAIN_S / 10)
         yield guard.KNOWN_FOR_S
 

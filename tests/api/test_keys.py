@@ -8,6 +8,7 @@ import httpx
 import pytest
 import yaml
 
+from api import guard as guards
 from api.access import ACCESS, check_complete
 from api.guard import FAILURES_BURST, Guard
 from api.openapi import COMMITTED
@@ -279,6 +280,39 @@ def test_an_address_that_guesses_keys_is_slowed_down(database: Database) -> None
     assert guard.look_up(good, "elsewhere").account == "ann"
     now_s[0] += refused.value.retry_after_s
     assert guard.look_up(good, "here").account == "ann"
+
+
+def test_one_request_looks_again_while_the_others_go_on(database: Database) -> None:
+    now_s = [0.0]
+    guard = Guard(Settings(auth="required"), database, lambda: now_s[0])
+    token = make_key(database, "ann").text
+    guard.look_up(token, "here")
+    assert known_to(guard, token) == ["ann", "ann"]
+    now_s[0] = guards.FRESH_FOR_S
+    assert known_to(guard, token) == [None, "ann"]
+    assert known_to(guard, token) == ["ann", "ann"]
+    now_s[0] = guards.KNOWN_FOR_S  # nobody has come back with an answer
+    assert known_to(guard, token) == [None, None]
+
+
+def test_who_looks_again_and_is_refused_shuts_out_the_others(database: Database) -> None:
+    now_s = [0.0]
+    guard = Guard(Settings(auth="required"), database, lambda: now_s[0])
+    key = make_key(database, "ann")
+    guard.look_up(key.text, "here")
+    with database.transaction() as connection:
+        keys.revoke(connection, key.prefix)
+    now_s[0] = guards.FRESH_FOR_S
+    assert known_to(guard, key.text) == [None, "ann"]
+    with pytest.raises(Unauthenticated):
+        guard.look_up(key.text, "here")
+    assert known_to(guard, key.text) == [None, None]
+
+
+def known_to(guard: Guard, token: str) -> list[str | None]:
+    """What two requests in a row are told."""
+    told = [guard.known(token)[0] for _ in range(2)]
+    return [None if found is None else found.account for found in told]
 
 
 # ---- audit ----
