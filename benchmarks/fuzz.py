@@ -22,8 +22,9 @@ from tests.api.service import Service, serving
 from tests.api.walks import declared, labels
 
 # An admin's requests go the whole way; of a viewer's most are refused, which has its own answers.
-EXAMPLES = {Scope.ADMIN: 60, Scope.VIEWER: 5}
-SCENARIOS = {Scope.ADMIN: 150, Scope.VIEWER: 10}
+EXAMPLES = {Scope.ADMIN: 30, Scope.VIEWER: 5}
+SCENARIOS = {Scope.ADMIN: 100, Scope.VIEWER: 10}
+LASTS_S = {Scope.ADMIN: 240, Scope.VIEWER: 30}
 TIMEOUT_S = 1200.0
 
 
@@ -93,6 +94,7 @@ def fuzzed(service: Service, folder: Path, scope: Scope, key: str, seed: int) ->
         scenarios=SCENARIOS[scope],
         timeout_s=TIMEOUT_S,
         seed=seed,
+        repeated_for_s=LASTS_S[scope],
     )
     print(f"---- {scope} ----\n{done.said}")
     return done

@@ -89,8 +89,13 @@ def fuzz(
     scenarios: int,
     timeout_s: float,
     seed: int = 1,
+    repeated_for_s: int | None = None,
 ) -> Fuzzed:
-    """Run schemathesis as whoever has this key."""
+    """Run schemathesis as whoever has this key.
+
+    A walk over links ends early where the server's state makes it go another way than before:
+    `repeated_for_s` has fuzzing and walks begun anew until so much time has gone.
+    """
     config, document = folder / "schemathesis.toml", folder / "openapi.json"
     report = folder / "report.ndjson"
     config.write_text(CONFIG.format(examples=examples, scenarios=scenarios))
@@ -103,6 +108,8 @@ def fuzz(
         *("--report", "ndjson", "--report-ndjson-path", str(report)),
         *("--no-color", "--suppress-health-check", "all", "--request-timeout", "60"),
     ]
+    if repeated_for_s is not None:
+        command += ["--max-time", str(repeated_for_s)]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False
     )
