@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.convertors import Convertor
 
 
 class Route(APIRoute):
@@ -42,3 +43,18 @@ def written(handler: Callable[..., Any], status: int) -> Callable[..., Any]:
         return reply
 
     return answer
+
+
+class AnyBut(Convertor[str]):
+    """A part of a path that is not this one."""
+
+    def __init__(self, name: str) -> None:
+        self.regex = f"(?!{name}$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        """The part as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """The part as it is."""
+        return value

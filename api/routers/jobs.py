@@ -4,13 +4,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import register_url_convertor
 
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
-from api.routing import Route
-from api.schemas.base import NO_CONTROLS, Line, Reference
+from api.routing import AnyBut, Route
+from api.schemas.base import NO_CONTROLS, Instant, Line, Reference
 from api.schemas.job import (
     Instants,
     JobChange,
@@ -36,6 +37,9 @@ from constellation_pipelines.store.database import Connection
 from constellation_pipelines.store.job_list import JobFilter, Sort, list_page
 from constellation_pipelines.store.progress import seen
 
+# An id is anything but the name of another route, which would else seem to take what a job takes.
+register_url_convertor("job", AnyBut("quote"))
+
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
 
 IdempotencyKey = Annotated[
@@ -54,7 +58,7 @@ class JobQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: list[JobState] | None = None
+    state: list[JobState] | None = Field(default=None, max_length=len(JobState))
     submitted_by: Line | None = None
     model: Reference | None = Field(default=None, description="`name@version`.")
     bbox: str | None = Field(
@@ -64,10 +68,10 @@ class JobQuery(BaseModel):
     )
     near: str | None = Field(default=None, max_length=100, description="lon,lat; with radius_m.")
     radius_m: float | None = Field(default=None, gt=0, le=20_100_000)
-    created_after: AwareDatetime | None = Field(
+    created_after: Instant | None = Field(
         default=None, description="Created at this instant or later; with an offset."
     )
-    created_before: AwareDatetime | None = Field(
+    created_before: Instant | None = Field(
         default=None, description="Created before this instant; with an offset."
     )
     sort: Sort = Field(
@@ -176,14 +180,14 @@ def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> Re
     return Response(f'{{"items":{page.items},"next":{end}}}', media_type="application/json")
 
 
-@router.get("/{job_id}", summary="Show a job")
+@router.get("/{job_id:job}", summary="Show a job")
 def show_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """A job with its runs."""
     with database.transaction() as connection:
         return detail(connection, jobs.find(connection, job_id))
 
 
-@router.patch("/{job_id}", summary="Change a job's priority")
+@router.patch("/{job_id:job}", summary="Change a job's priority")
 def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDetail:
     """Give a job that is not over another priority. Its waiting runs take their new place at once;
     what runs goes on."""
@@ -193,7 +197,7 @@ def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDe
         return detail(connection, job)
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
+@router.post("/{job_id:job}/cancel", status_code=202, summary="Cancel a job")
 def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Cancel what has not begun at once; what runs is asked to stop."""
     with database.transaction() as connection:
@@ -202,7 +206,7 @@ def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
         return detail(connection, job)
 
 
-@router.post("/{job_id}/retry", status_code=202, summary="Retry a job")
+@router.post("/{job_id:job}/retry", status_code=202, summary="Retry a job")
 def retry_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Run the scenes of a failed or cancelled job again that did not complete."""
     job = submission.retry(database, job_id)
