@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.convertors import Convertor
+from starlette.convertors import StringConvertor
 
 
 class Route(APIRoute):
@@ -45,16 +45,7 @@ def written(handler: Callable[..., Any], status: int) -> Callable[..., Any]:
     return answer
 
 
-class AnyBut(Convertor[str]):
-    """A part of a path that is not this one."""
+class JobPart(StringConvertor):
+    """The part of a path that names a job: any but `quote`, which is a path of its own."""
 
-    def __init__(self, name: str) -> None:
-        self.regex = f"(?!{name}$)[^/]+"
-
-    def convert(self, value: str) -> str:
-        """The part as it is."""
-        return value
-
-    def to_string(self, value: str) -> str:
-        """The part as it is."""
-        return value
+    regex = "(?!quote$)[^/]+"

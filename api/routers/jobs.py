@@ -10,7 +10,7 @@ from starlette.convertors import register_url_convertor
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
-from api.routing import AnyBut, Route
+from api.routing import JobPart, Route
 from api.schemas.base import NO_CONTROLS, Instant, Line, Reference
 from api.schemas.job import (
     Instants,
@@ -38,7 +38,7 @@ from constellation_pipelines.store.job_list import JobFilter, Sort, list_page
 from constellation_pipelines.store.progress import seen
 
 # An id is anything but the name of another route, which would else seem to take what a job takes.
-register_url_convertor("job", AnyBut("quote"))
+register_url_convertor("job", JobPart())
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
 

@@ -141,6 +141,7 @@ def test_the_root_is_a_page(service: Service) -> None:
 def served(folder: Path) -> Iterator[httpx.Client]:
     app = FastAPI()
     errors.install(app)
+    app.add_api_route("/api/v1/only-posts", dict, methods=["POST"])
     dashboard.mount(app, folder=folder, dagster_url="http://localhost:3000/?a=1&b=<2>")
     with listening(app) as url, httpx.Client(base_url=url) as client:
         yield client
@@ -164,7 +165,8 @@ def test_a_built_dashboard_is_served_and_leaves_the_api_its_errors(tmp_path: Pat
         assert client.get("/jobs/").text == "jobs"
         assert (client.get("/no").status_code, client.get("/no").text) == (404, "lost")
         problem_of(client.get("/api/v1/no"), 404)
-        problem_of(client.delete("/api/v1/no"), 405)
+        problem_of(client.delete("/api/v1/no"), 404)
+        problem_of(client.get("/api/v1/only-posts"), 405)
 
 
 def test_the_committed_document_is_what_the_app_says(service: Service) -> None:
