@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.measurement import Bar, Measurement
@@ -19,12 +20,26 @@ from constellation_pipelines.stack.schema import prepare_database
 from tests.api.furnished import AUTH, furnish
 from tests.api.fuzzing import Fuzzed, fuzz
 from tests.api.service import Service, serving
-from tests.api.walks import declared, labels
+from tests.api.walks import declared, labels, together
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of schemathesis, as someone of a scope."""
+
+    scope: Scope
+    examples: int
+    scenarios: int
+    lasts_s: int
+    walks_only: bool = False
+
 
 # An admin's requests go the whole way; of a viewer's most are refused, which has its own answers.
-EXAMPLES = {Scope.ADMIN: 30, Scope.VIEWER: 5}
-SCENARIOS = {Scope.ADMIN: 100, Scope.VIEWER: 10}
-LASTS_S = {Scope.ADMIN: 240, Scope.VIEWER: 30}
+PASSES = (
+    Pass(Scope.ADMIN, examples=30, scenarios=100, lasts_s=180),
+    Pass(Scope.OPERATOR, examples=30, scenarios=100, lasts_s=60, walks_only=True),
+    Pass(Scope.VIEWER, examples=5, scenarios=10, lasts_s=30),
+)
 TIMEOUT_S = 1200.0
 
 
@@ -34,39 +49,32 @@ def run() -> list[Measurement]:
     began = time.perf_counter()
     with server() as (service, folder):
         keys = furnish(service).keys
-        done = {scope: fuzzed(service, folder, scope, keys[scope], seed) for scope in EXAMPLES}
+        done = [fuzzed(service, folder, one, keys[one.scope], seed) for one in PASSES]
     took_s = round(time.perf_counter() - began)
-    document = done[Scope.ADMIN].document
+    document, walks = done[0].document, together([one.walks for one in done])
     operations, links = len(labels(document)), len(declared(document))
-    never = done[Scope.ADMIN].walks.never(document)
+    never = walks.never(document)
     for walk in never:
         print("link never walked:", *walk)
     where = {
         "seed": seed,
-        "examples": EXAMPLES[Scope.ADMIN],
-        "scenarios": SCENARIOS[Scope.ADMIN],
+        "passes": [asdict(one) for one in PASSES],
         "seconds": took_s,
         "operations": operations,
         "links": links,
         "never_walked": [" ".join(walk) for walk in never],
     }
-    # Operations that took something: answered it with success.
-    taking = operations - len(done[Scope.ADMIN].walks.never_taken(document))
-    cases = sum(one.walks.cases for one in done.values())
-    faults = sum(faults_of(one) for one in done.values())
+    taking = operations - len(walks.never_taken(document))
+    faults = sum(faults_of(one) for one in done)
+
+    def figure(metric: str, value: int, unit: str, bar: Bar) -> Measurement:
+        return Measurement(metric, value, unit, bar, conditions=where)
+
     return [
-        Measurement("faults found", faults, "faults", Bar(0, True), conditions=where),
-        Measurement("requests", cases, "requests", Bar(1000, False), conditions=where),
-        Measurement(
-            "operations that took a request",
-            taking,
-            "operations",
-            Bar(operations, False),
-            conditions=where,
-        ),
-        Measurement(
-            "links walked", links - len(never), "links", Bar(links, False), conditions=where
-        ),
+        figure("faults found", faults, "faults", Bar(0, True)),
+        figure("requests", walks.cases, "requests", Bar(1000, False)),
+        figure("operations that took one", taking, "operations", Bar(operations, False)),
+        figure("links walked", links - len(never), "links", Bar(links, False)),
     ]
 
 
@@ -84,19 +92,20 @@ def server() -> Iterator[tuple[Service, Path]]:
         postgres.remove()
 
 
-def fuzzed(service: Service, folder: Path, scope: Scope, key: str, seed: int) -> Fuzzed:
-    """One run, as someone of this scope."""
+def fuzzed(service: Service, folder: Path, one: Pass, key: str, seed: int) -> Fuzzed:
+    """Let one pass go."""
     done = fuzz(
         service,
         folder,
         key=key,
-        examples=EXAMPLES[scope],
-        scenarios=SCENARIOS[scope],
+        examples=one.examples,
+        scenarios=one.scenarios,
         timeout_s=TIMEOUT_S,
         seed=seed,
-        repeated_for_s=LASTS_S[scope],
+        repeated_for_s=one.lasts_s,
+        walks_only=one.walks_only,
     )
-    print(f"---- {scope} ----\n{done.said}")
+    print(f"---- {one} ----\n{done.said}")
     return done
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from api.schemas.base import NO_CONTROLS, Line, Number, Reference, Reply, Request, Whole
 from constellation_pipelines.domain.quality import QualityKind
@@ -12,6 +12,19 @@ from constellation_pipelines.domain.scene import Scene
 
 BandName = Annotated[
     str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_ .:/()-]*$")
+]
+
+# What refuses another key says more than a pattern could.
+SceneKey = Annotated[
+    Line,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        }
+    ),
 ]
 
 
@@ -55,7 +68,10 @@ class SceneRequest(Request):
         default=None, gt=0, le=1e6, description="Physical value = stored value * scale + offset."
     )
     offset: Number | None = Field(default=None, ge=-1e6, le=1e6)
-    key: Line | None = Field(default=None, description="Its short unique name; else the file's.")
+    key: SceneKey | None = Field(
+        default=None,
+        description="Its short unique name, without `..` and no id; else the file's.",
+    )
     quality: QualityRequest | None = Field(
         default=None, description="Else a band called SCL or QA_PIXEL, or a file the Item names."
     )

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,16 @@ def narrowed(document: dict[str, Any], key: str) -> dict[str, Any]:
     return document
 
 
+def unfiltered(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with nothing but pages in the list of jobs. Requests then are right, but not all
+    that are right: it is not for those that are to be refused.
+    """
+    listing = document["paths"]["/api/v1/jobs"]["get"]
+    kept = [one for one in listing["parameters"] if one["name"] in ("cursor", "limit")]
+    listing["parameters"] = kept
+    return document
+
+
 def fuzz(
     service: Service,
     folder: Path,
@@ -90,17 +101,20 @@ def fuzz(
     timeout_s: float,
     seed: int = 1,
     repeated_for_s: int | None = None,
+    walks_only: bool = False,
 ) -> Fuzzed:
     """Run schemathesis as whoever has this key.
 
     A walk over links ends early where the server's state makes it go another way than before:
-    `repeated_for_s` has fuzzing and walks begun anew until so much time has gone.
+    `repeated_for_s` has fuzzing and walks begun anew until so much time has gone. `walks_only`
+    leaves out all else, and the filters of jobs: most leave nothing to go on with.
     """
     config, document = folder / "schemathesis.toml", folder / "openapi.json"
     report = folder / "report.ndjson"
     config.write_text(CONFIG.format(examples=examples, scenarios=scenarios))
     said = httpx.get(f"{service.url}/openapi.json", timeout=60).json()
-    document.write_text(json.dumps(narrowed(json.loads(json.dumps(said)), key)))
+    narrow = narrowed(deepcopy(said), key)
+    document.write_text(json.dumps(unfiltered(narrow) if walks_only else narrow))
     command = [
         *(str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config)),
         *("run", str(document), "--url", service.url, "--seed", str(seed)),
@@ -108,6 +122,8 @@ def fuzz(
         *("--report", "ndjson", "--report-ndjson-path", str(report)),
         *("--no-color", "--suppress-health-check", "all", "--request-timeout", "60"),
     ]
+    if walks_only:
+        command += ["--phases", "stateful"]
     if repeated_for_s is not None:
         command += ["--max-time", str(repeated_for_s)]
     done = subprocess.run(

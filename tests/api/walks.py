@@ -34,6 +34,16 @@ class Walks:
         return sorted({*labels(document).values()} - taken)
 
 
+def together(parts: list[Walks]) -> Walks:
+    """What several runs did."""
+    whole = Walks(Counter(), Counter(), Counter())
+    for part in parts:
+        whole.answers.update(part.answers)
+        whole.links.update(part.links)
+        whole.inferred.update(part.inferred)
+    return whole
+
+
 def labels(document: dict[str, Any]) -> dict[str, str]:
     """The operations of a document: how schemathesis names them, by their ids."""
     return {
