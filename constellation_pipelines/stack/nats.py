@@ -47,7 +47,8 @@ class EmbeddedNats:
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.folder = folder.absolute()
-        self.port = port if port is not None else ports.any_free()
+        self._claim = ports.claim_any() if port is None else None
+        self.port = self._claim.port if self._claim else port or 0
         self.account = accounts.service_account()
         self.home = accounts.reachable_folder(self.account, self.folder, "server")
         self.program = find_server()
@@ -108,6 +109,8 @@ class EmbeddedNats:
         """Delete the stored streams, wherever they lie. Stop the server first."""
         accounts.forget_folder(self.folder / "server.path")
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._claim:
+            self._claim.release()
 
     def __enter__(self) -> Self:
         return self.start()
