@@ -3,8 +3,9 @@
 import gc
 
 # Objects made more than freed before the youngest are looked at, and how often that happens before
-# the older ones are. By default it is 700, 10 and 10: a socket that comes makes some hundred.
-THRESHOLDS = 20_000, 20, 20
+# the older ones are. By default it is 700, 10 and 10. A socket that comes makes some hundred; much
+# higher figures let what a thousand sockets leave behind add up to tens of megabytes.
+THRESHOLDS = 2_000, 10, 10
 
 
 def shorten() -> None:

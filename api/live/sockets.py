@@ -1,5 +1,6 @@
 """The server's side of a WebSocket, with a door for frames that many sockets share."""
 
+import logging
 import resource
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,9 @@ from api.live.rooms import Wire
 
 WIRE = "constellation.wire"  # the name of the extension in the scope
 
+log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)
+
 
 class SharedFrames(WebSocketsSansIOProtocol):
     """uvicorn's protocol, which also takes frames as they go over the wire.
@@ -18,6 +22,11 @@ class SharedFrames(WebSocketsSansIOProtocol):
     What a client is sent the usual way wakes a task, passes a dozen calls and is encoded and copied
     anew. A thousand clients of one job get the same frames; one that is ready costs a write.
     """
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        # Three lines in the log for each socket that comes and goes cost a tenth of serving it.
+        self.logger = self.conn.logger = log
 
     async def run_asgi(self) -> None:
         """Run the app, and tell it of the door."""
