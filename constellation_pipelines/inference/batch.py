@@ -1,6 +1,6 @@
-"""Chips on their way from a tile's pixels to the device."""
+"""Chips on their way from what was read to the device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,23 +9,36 @@ from numpy.typing import NDArray
 
 from constellation_pipelines.domain.window import Window
 
+Chips = tuple[NDArray[Any], NDArray[np.bool_] | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Chips that were cut together.
 
-    `pixels` (n, bands, px, px) are as stored, `holes` (n, px, px) says which of them hold data, or
-    is None where all do. `tiles` are, per chip, the tiles that wait for it. `key` is whatever their
-    maker knows them by.
+    `pixels` are as stored, in parts (n, bands, px, px) one after the other: views of what was read
+    where that can be, since a copy would cost as much as normalising. `holes` (n, px, px) says of
+    all chips which pixels hold data, or is None where all do. `tiles` are, per chip, the tiles that
+    wait for it. `key` is whatever their maker knows them by.
     """
 
-    pixels: NDArray[Any]
+    pixels: Sequence[NDArray[Any]]
     holes: NDArray[np.bool_] | None
     tiles: Sequence[tuple[Window, ...]]
     key: Any
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.tiles)
+
+    def pieces(self, start: int, end: int) -> Iterator[Chips]:
+        """Pixels (n, bands, px, px) and holes (n, px, px) of the chips [start, end), uncopied."""
+        passed = 0
+        for part in self.pixels:
+            low, high = max(start - passed, 0), min(end - passed, len(part))
+            if low < high:
+                holes = self.holes
+                yield part[low:high], holes if holes is None else holes[passed:][low:high]
+            passed += len(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +69,20 @@ class Batch:
             passed += last - first
         return Batch(tuple(runs))
 
-    def pixels(self) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-        """Pixels (n, bands, px, px) and holes (n, px, px); without a copy where they are one run.
+    def pieces(self) -> Iterator[Chips]:
+        """Pixels (n, bands, px, px) and holes (n, px, px), run by run, uncopied."""
+        for cut, start, end in self.runs:
+            yield from cut.pieces(start, end)
 
-        Holes are None where every pixel holds data.
+    def pixels(self) -> Chips:
+        """All pixels (n, bands, px, px) and holes (n, px, px); without a copy where they are one
+        piece. Holes are None where every pixel holds data.
         """
-        parts = [cut.pixels[start:end] for cut, start, end in self.runs]
-        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if all(cut.holes is None for cut, _, _ in self.runs):
+        pieces = list(self.pieces())
+        pixels = pieces[0][0] if len(pieces) == 1 else np.concatenate([part for part, _ in pieces])
+        if all(holes is None for _, holes in pieces):
             return pixels, None
         shape = pixels.shape[2:]
-        holes = [
-            np.ones((end - start, *shape), np.bool_) if cut.holes is None else cut.holes[start:end]
-            for cut, start, end in self.runs
-        ]
-        return pixels, np.concatenate(holes)
+        return pixels, np.concatenate(
+            [np.ones((len(p), *shape), np.bool_) if h is None else h for p, h in pieces]
+        )

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from constellation_pipelines.inference.chips import cell_rows, cut, paint, valid
 from constellation_pipelines.inference.piece import Piece
 from constellation_pipelines.inference.reader import Began, Tile, read_tiles
 from constellation_pipelines.inference.source import Source
+from constellation_pipelines.inference.views import chosen, rows_of_chips
 from constellation_pipelines.inference.work_raster import NOTHING, Product, WorkRaster
 
 LEAST_VALID_FRACTION = 0.5  # a chip with less data than this is not inferred
@@ -77,9 +77,9 @@ class ChipTiles:
         if self._card.task is Task.EMBEDDING:
             tile.answers[start:end] = answer.cpu().numpy()
         else:
-            probability, index = (part.cpu().numpy() for part in answer.max(1))
+            index, probability = best(answer.cpu().numpy())
             tile.classes[start:end] = self._values[index]
-            tile.answers[start:end, 0] = np.nan_to_num(probability)  # a network may fail
+            tile.answers[start:end, 0] = probability
         tile.infer_ms += ms_each * (end - start)
         tile.left -= end - start
 
@@ -142,11 +142,10 @@ def select(tile: Tile, chip_px: int, channels: int) -> tuple[ChipTile, Cut | Non
     made = chip_tile(tile, tile.valid, wanted, channels)
     if not made.left:
         return made, None
-    pixels: NDArray[Any] = cut(tile.pixels, tile.window, chip_px)
+    rows = chosen(rows_of_chips(tile.pixels, tile.window, chip_px), wanted)
     whole = fractions[wanted].min() == 1
     holes = None if whole else cut(tile.valid[None], tile.window, chip_px)[wanted, 0]
-    kept = pixels if made.left == len(wanted) else pixels[wanted]
-    return made, Cut(kept, holes, [(tile.window,)] * made.left, made)
+    return made, Cut(rows, holes, [(tile.window,)] * made.left, made)
 
 
 def chip_tile(
@@ -171,6 +170,15 @@ def spoilt(tile: Tile, spoils: Callable[[Window], bool]) -> Tile:
     if tile.pixels is None or not spoils(tile.window):
         return tile
     return Tile(tile.window, None, None, tile.read_ms, SPOILT)
+
+
+def best(logits: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Logits (n, classes) -> index of the best class, its probability: 0 where a network failed."""
+    index = logits.argmax(1)
+    top = logits[np.arange(len(logits)), index]
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        probability = 1 / np.exp(logits - top[:, None]).sum(1)
+    return index, np.nan_to_num(probability)
 
 
 SPOILT = "simulated: the tile cannot be read"

@@ -154,7 +154,7 @@ class DenseTiles:
         holes = None
         if not whole:
             holes = canvas.holes([plan.edged(place) for place in places], self._card.chip_px)
-        return Cut(pixels, holes, [tuple(plan.tiles_of[place]) for place in places], places)
+        return Cut([pixels], holes, [tuple(plan.tiles_of[place]) for place in places], places)
 
     # ---- in the run's thread ----
 

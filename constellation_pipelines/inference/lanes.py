@@ -33,14 +33,34 @@ class ProcessorLane:
 
     @torch.inference_mode()
     def infer(self, network: Network, normaliser: Normaliser, batch: Batch, size: int) -> Tensor:
-        """One slice after the other."""
+        """One slice after the other; near ties once more, each by itself."""
         found = []
         for start in range(0, len(batch), network.slice):
-            pixels, holes = batch.part(start, start + network.slice).pixels()
-            mask = None if holes is None else filled(holes, network.slice)
-            chips = normaliser(*normaliser.stored(filled(pixels, network.slice), mask))
-            found.append(network.answer(chips)[: len(pixels)])
-        return found[0] if len(found) == 1 else torch.cat(found)
+            part = batch.part(start, start + network.slice)
+            chips = normalised(normaliser, part, network.slice, network.dtype)
+            found.append(network.answer(chips)[: len(part)])
+        answer = found[0] if len(found) == 1 else torch.cat(found)
+        if network.near_ties is not None:
+            network.near_ties.decide(
+                answer,
+                lambda i: normalised(normaliser, batch.part(i, i + 1), 1, torch.float32),
+            )
+        return answer
+
+
+def normalised(normaliser: Normaliser, batch: Batch, size: int, dtype: torch.dtype) -> Tensor:
+    """A batch's chips (size, bands, px, px), filled up with zeros."""
+    result: Tensor | None = None
+    filled = 0
+    for pixels, holes in batch.pieces():
+        if result is None:
+            result = torch.empty((size, *pixels.shape[1:]), dtype=dtype)
+        mask = None if holes is None else torch.from_numpy(holes)
+        normaliser.fill(result[filled : filled + len(pixels)], torch.from_numpy(pixels), mask)
+        filled += len(pixels)
+    assert result is not None, "a batch has chips"
+    result[filled:] = 0
+    return result
 
 
 def filled(values: NDArray[Any], size: int) -> NDArray[Any]:

@@ -13,11 +13,18 @@ from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard, Task
 from constellation_pipelines.inference.folding import fold_batch_norms
 from constellation_pipelines.inference.fusing import fused
+from constellation_pipelines.inference.near_ties import (
+    LEAST_EXAMPLES,
+    NearTies,
+    made_up_land,
+    near_ties_of,
+)
 
 BATCH = 64
 # On the processor chips are inferred in slices of so many pixels: what a slice leaves in a core's
-# cache is faster than any gain of a larger one.
-SLICE_PX = 1 << 17
+# cache is faster than any gain of a larger one. A dense network leaves more.
+SLICE_PX = 1 << 18
+DENSE_SLICE_PX = 1 << 17
 LARGEST_BATCH = 4096
 LARGEST_SHARE = 0.8  # of a GPU's memory
 LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
@@ -38,22 +45,27 @@ class Network:
         self.device = device
         self.slice = slice_of(card)  # chips in one call on the processor
         # The largest batch that is tried; halved where the device has no room for it.
-        self.batch = BATCH if device.type == "cuda" else self.slice * slices_of(card)
+        self.batch = BATCH if device.type == "cuda" else self.slice
         self.mem_mb = 0.0  # the most that a batch has taken so far, context and weights included
         self.dtype = type_for(card, device)
+        self.near_ties: NearTies | None = None
+        exact: nn.Module | None = None
         if isinstance(module, nn.Module):
-            module = self._prepared(module)
+            module, exact = self._prepared(module)
         self.weights_mb: float = weights_mb(module)
         self.module: Callable[[Tensor], Tensor] = module
         if isinstance(module, nn.Module) and device.type == "cpu":
-            self.module = fused(module, self._noise())
+            self.module = fused(module, self._noise(self.slice))
+        if exact is not None and self._answers_as_its_card_says():
+            self.near_ties = self._near_ties(exact)
+            self.weights_mb += weights_mb(exact)
 
     @torch.inference_mode()
     def answer(self, chips: Tensor) -> Tensor:
         """Normalised chips (n, bands, px, px) -> what the network says.
 
-        Probabilities (n, classes), numbers (n, 1, px, px) or vectors (n, channels) in float32;
-        logits (n, classes, px, px) in the network's own type. NaN where the network fails.
+        Logits of classes (n, classes), numbers (n, 1, px, px) or vectors (n, channels) in float32;
+        logits of pixels (n, classes, px, px) in the network's own type. NaN where it fails.
         """
         chips = chips.to(self.dtype)
         if self.device.type == "cuda":
@@ -65,13 +77,14 @@ class Network:
         found = found.float()
         if self.card.task is Task.REGRESSION:
             return found.reshape(len(found), 1, *found.shape[-2:])
-        if self.card.task is Task.EMBEDDING:
-            return found
-        return found.softmax(1)
+        return found
 
     def classify(self, chips: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Normalised chips (n, bands, px, px) -> index of the best class, its probability."""
-        probability, index = self.answer(chips).max(1)
+        logits = self.answer(chips)
+        if self.near_ties is not None:
+            self.near_ties.decide(logits, lambda i: chips[i : i + 1].float())
+        probability, index = logits.softmax(1).max(1)
         return index.cpu().numpy(), probability.cpu().numpy()
 
     def warm_up(self) -> float:
@@ -120,27 +133,49 @@ class Network:
         shape = (size, len(card.bands), card.chip_px, card.chip_px)
         return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
-    def _noise(self) -> Tensor:
-        """A slice of chips on which two ways to compute would differ."""
+    def _noise(self, size: int) -> Tensor:
+        """Chips on which two ways to compute would differ."""
         source = torch.Generator().manual_seed(0)
-        return torch.randn(self._empty(self.slice).shape, generator=source).to(self.dtype)
+        return torch.randn(self._empty(size).shape, generator=source).to(self.dtype)
+
+    @torch.inference_mode()
+    def _answers_as_its_card_says(self) -> bool:
+        found = self.module(self._empty(self.slice))
+        return tuple(found.shape) == (self.slice, *self._answer_shape())
+
+    def _near_ties(self, exact: nn.Module) -> NearTies:
+        card = self.card
+        count = -(-LEAST_EXAMPLES // self.slice) * self.slice
+        one = fused(exact, self._noise(1).float())
+        examples = made_up_land(count, len(card.bands), card.chip_px)
+        return near_ties_of(one, self.module, examples, self.slice)
 
     def _answer_shape(self) -> tuple[int, ...]:
         card = self.card
         channels = card.channels or len(card.classes)
         return (channels, card.chip_px, card.chip_px) if card.dense else (channels,)
 
-    def _prepared(self, module: nn.Module) -> nn.Module:
-        """Folded and in the fastest type where that can be; in float32 where it cannot."""
+    def _prepared(self, module: nn.Module) -> tuple[nn.Module, nn.Module | None]:
+        """Folded and in the fastest type where that can be; in float32 where it cannot. Beside it
+        the same in float32, where the fastest type can leave chips undecided.
+        """
         if self.card.architecture is not None:
             module = fold_batch_norms(module)
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            return module.to(self.device, self.dtype)
-        holds = any(part.is_floating_point() for part in (*module.parameters(), *module.buffers()))
-        # One that keeps its numbers to itself computes in its own type, whatever it is given.
-        if not holds or not self._takes(copy.deepcopy(module).to(self.device, self.dtype)):
-            self.dtype = torch.float32
-        return module.to(self.device, self.dtype)
+        else:
+            parts = (*module.parameters(), *module.buffers())
+            holds = any(part.is_floating_point() for part in parts)
+            # One that keeps its numbers to itself computes in its own type, whatever it is given.
+            if not holds or not self._takes(copy.deepcopy(module).to(self.device, self.dtype)):
+                self.dtype = torch.float32
+        exact = copy.deepcopy(module) if self._rounds else None
+        return module.to(self.device, self.dtype), exact
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether chips of a class are told apart in bfloat16. On a GPU it is left at that."""
+        named = self.card.task is Task.SCENE_CLASSIFICATION and len(self.card.classes) > 1
+        return named and self.dtype is torch.bfloat16 and self.device.type == "cpu"
 
     def _takes(self, module: nn.Module) -> bool:
         """Whether a graph of someone else's works in the fastest type."""
@@ -170,15 +205,8 @@ def fastest_type(device: torch.device) -> torch.dtype:
 
 def slice_of(card: ModelCard) -> int:
     """Chips in one call on the processor, a power of two."""
-    chips = max(SLICE_PX // card.chip_px**2, 1)
-    return min(1 << (chips.bit_length() - 1), BATCH // 2)
-
-
-def slices_of(card: ModelCard) -> int:
-    """Slices in a batch on the processor. Answers per pixel are large: they are not put together
-    into one of several slices.
-    """
-    return 1 if card.dense else 2
+    chips = max((DENSE_SLICE_PX if card.dense else SLICE_PX) // card.chip_px**2, 1)
+    return min(1 << (chips.bit_length() - 1), BATCH)
 
 
 def weights_mb(module: Callable[[Tensor], Tensor]) -> float:

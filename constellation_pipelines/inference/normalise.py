@@ -1,10 +1,6 @@
 """From stored values to what a network expects."""
 
-from typing import Any
-
-import numpy as np
 import torch  # noqa: TID253 - runs on the device beside the network; only the engine imports this
-from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.domain.fit import Radiometry, radiometry
@@ -54,28 +50,31 @@ class Normaliser:
         `valid` (n, px, px) marks pixels with data, None means all. A pixel without data takes the
         mean of its chip's other pixels, so that holes add no edges; NaN never gets through.
         """
-        if self.device.type != "cpu":
-            values = torch.addcmul(self._columns[1], chips.to(torch.float32), self._columns[0])
-            return self._finish(values.clamp(*self._limits), valid).to(self.dtype)
-        # Band by band with plain numbers, few chips at a time: broadcasting a column is half as
-        # fast here, and so is memory beyond the core's own.
-        result = torch.empty(chips.shape, dtype=self.dtype)
-        count = max(CHUNK_VALUES // max(chips[0, 0].numel(), 1), 1)
+        if self.device.type == "cpu":
+            result = torch.empty(chips.shape, dtype=self.dtype)
+            self.fill(result, chips, valid)
+            return result
+        values = torch.addcmul(self._columns[1], chips.to(torch.float32), self._columns[0])
+        return self._finish(values.clamp(*self._limits), valid).to(self.dtype)
+
+    def fill(self, result: Tensor, chips: Tensor, valid: Tensor | None) -> None:
+        """The same on the processor into `result`, of a type of its own. Chips may be views.
+
+        Band by band with plain numbers, few chips at a time: broadcasting a column is half as fast
+        here, and so is memory beyond the core's own. Product and sum are rounded one by one, so
+        that a value is the same wherever it stands.
+        """
+        side = chips.shape[2:]
+        count = max(CHUNK_VALUES // max(side.numel(), 1), 1)
+        scratch = torch.empty((min(count, len(chips)), 1, *side), dtype=torch.float32)
         for start in range(0, len(chips), count):
             part = slice(start, start + count)
             holes = None if valid is None or bool(valid[part].all()) else valid[part]
             for i, gain in enumerate(self.gain):
-                values = chips[part, i : i + 1].to(torch.float32, copy=True)
+                stored = chips[part, i : i + 1]
+                values = scratch[: len(stored)].copy_(stored)
                 values.mul_(gain).add_(self.offset[i]).clamp_(self.low[i], self.high[i])
                 result[part, i : i + 1].copy_(self._finish(values, holes))
-        return result
-
-    def stored(
-        self, chips: NDArray[Any], valid: NDArray[np.bool_] | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Arrays as tensors where the normaliser works."""
-        mask = None if valid is None else torch.from_numpy(valid).to(self.device)
-        return torch.from_numpy(chips).to(self.device), mask
 
     def _finish(self, values: Tensor, valid: Tensor | None) -> Tensor:
         return values if valid is None else fill_holes(values, valid.unsqueeze(1))

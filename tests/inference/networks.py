@@ -68,6 +68,7 @@ def network_of(card: ModelCard) -> Network:
     module = (Dense if card.dense else Pooled)(len(card.bands), card.channels)
     network = Network(module.eval(), card, CPU)
     network.dtype = torch.float32
+    network.near_ties = None
     network.module = module.eval()
     return network
 

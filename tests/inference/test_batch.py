@@ -12,11 +12,14 @@ lengths = st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_
 
 
 def cut_of(first: int, count: int, holed: bool) -> Cut:
-    """Chips whose pixels are their number; holed ones have data where the number is even."""
+    """Chips whose pixels are their number; holed ones have data where the number is even. They
+    stand in rows of three.
+    """
     numbers = np.arange(first, first + count)
     pixels = np.broadcast_to(numbers[:, None, None, None], (count, 2, 4, 4))
     holes = pixels[:, 0] % 2 == 0 if holed else None
-    return Cut(pixels, holes, [(Window(n, 0, 1, 1),) for n in numbers.tolist()], None)
+    rows = [pixels[start : start + 3] for start in range(0, count, 3)]
+    return Cut(rows, holes, [(Window(n, 0, 1, 1),) for n in numbers.tolist()], None)
 
 
 def batch_of(parts: list[tuple[int, bool]]) -> Batch:
@@ -48,11 +51,15 @@ def test_a_part_has_the_chips_between_its_ends(
         assert holes[:, 0, 0].tolist() == expected
 
 
-def test_one_run_of_chips_is_not_copied() -> None:
-    pixels = np.zeros((8, 2, 4, 4), np.uint16)
-    cut = Cut(pixels, None, [()] * 8, None)
-    found, _ = Batch(((cut, 2, 6),)).pixels()
-    assert np.shares_memory(found, pixels)
+def test_neighbours_are_not_copied() -> None:
+    first, second = np.zeros((5, 2, 4, 4), np.uint16), np.zeros((3, 2, 4, 4), np.uint16)
+    cut = Cut([first, second], None, [()] * 8, None)
+    (one, _), (other, _) = Batch(((cut, 2, 6),)).pieces()
+    assert (len(one), len(other)) == (3, 1)
+    assert np.shares_memory(one, first)
+    assert np.shares_memory(other, second)
+    found, _ = Batch(((cut, 2, 5),)).pixels()
+    assert np.shares_memory(found, first)
 
 
 @given(st.integers(1, 64), st.sampled_from([1, 2, 4, 8, 16, 32, 64]))

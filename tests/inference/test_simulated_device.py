@@ -91,7 +91,7 @@ def test_a_batch_without_room_is_halved_until_it_has_and_the_size_is_told(
 ) -> None:
     plenty = list(fresh.client.predict(asked))
     client = fresh.client
-    fresh.tell(memory_mb=245)  # 200 of context, 11 of weights, 3 for each chip
+    fresh.tell(memory_mb=245)  # 200 of context, 16 of weights, 3 for each chip
     heard: list[dict[str, Any]] = []
     small = order(Path(asked.uri), name="small")
     assert len(list(client.predict(small, heard.append))) == len(plenty)
@@ -108,7 +108,7 @@ def test_a_batch_without_room_is_halved_until_it_has_and_the_size_is_told(
 
 
 def test_a_batch_that_was_asked_for_is_not_exceeded(device: Simulated, asked: PredictOrder) -> None:
-    device.tell(memory_mb=216)  # room for one chip
+    device.tell(memory_mb=222)  # room for one chip
     heard: list[dict[str, Any]] = []
     few = replace(asked, windows=asked.windows[:1], batch=1)
     (result,) = device.client.predict(few, heard.append)

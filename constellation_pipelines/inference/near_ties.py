@@ -1,0 +1,82 @@
+"""Chips whose two best classes bfloat16 cannot tell apart are decided in float32.
+
+How far apart is enough is measured for each network when it is loaded: both its forms see made-up
+chips, and where their margins - best class less second best, in logits - differ by an error of
+some standard deviation, a chip of three times that is told apart safely.
+"""
+
+from collections.abc import Callable
+
+import torch  # noqa: TID253 - only the engine imports this module
+from torch import Tensor  # noqa: TID253
+
+Forward = Callable[[Tensor], Tensor]
+
+SAFE_DEVIATIONS = 3.0
+LEAST_EXAMPLES = 8
+STEP = 4  # from one scale of made-up land to the next
+FAINTEST = 0.01  # contrast, in standard deviations of the model's data
+
+
+class NearTies:
+    """The network in float32, and the margin below which it is asked."""
+
+    def __init__(self, exact: Forward, margin: float) -> None:
+        """`exact` takes one normalised chip (1, bands, px, px) in float32: always one, so that a
+        chip's logits depend on no other, and no work goes into filling up.
+        """
+        self._exact = exact
+        self.margin = margin
+
+    @torch.inference_mode()
+    def decide(self, logits: Tensor, chip: Callable[[int], Tensor]) -> int:
+        """Put float32's logits in the place of near ties' (n, classes); how many those were.
+
+        `chip` gives the normalised pixels of the one with this number.
+        """
+        near = (margins(logits) < self.margin).nonzero().flatten().tolist()
+        for i in near:
+            logits[i] = self._exact(chip(i))[0]
+        return len(near)
+
+
+@torch.inference_mode()
+def near_ties_of(exact: Forward, fast: Forward, examples: Tensor, size: int) -> NearTies:
+    """Measure the margin on examples (n, bands, px, px), normalised, in float32.
+
+    `fast` takes bfloat16 and `size` chips at once, by which n can be divided.
+    """
+    rounded = examples.to(torch.bfloat16)
+    parts = [rounded[start : start + size] for start in range(0, len(rounded), size)]
+    found = torch.cat([fast(part).float() for part in parts])
+    expected = torch.cat([exact(chip[None]) for chip in examples])
+    best = found.topk(2).indices
+    first, second = (found - expected).gather(1, best).unbind(1)
+    deviation = (first - second).square().mean().sqrt().item()
+    return NearTies(exact, SAFE_DEVIATIONS * deviation)
+
+
+def margins(logits: Tensor) -> Tensor:
+    """By how much the best of (n, classes) is ahead of the second, (n,). NaN where one is NaN."""
+    first, second = logits.topk(2).values.unbind(1)
+    return first - second
+
+
+def made_up_land(count: int, bands: int, px: int) -> Tensor:
+    """Seeded chips (n, bands, px, px) that vary as land does, in standard deviations.
+
+    Patches of every size, from the whole chip to a few pixels, each of some contrast of its own
+    and much the same in all bands. White noise would not do: networks make the same of all of it,
+    and differ least there.
+    """
+    source = torch.Generator().manual_seed(0)
+    chips = torch.zeros(count, bands, px, px)
+    side = 1
+    while side <= px:
+        faintness = torch.rand(count, 1, 1, 1, generator=source) if side > 1 else torch.zeros(1)
+        shared = torch.randn(count, 1, side, side, generator=source)
+        own = torch.randn(count, bands, side, side, generator=source) / 2
+        patches = torch.nn.functional.interpolate(shared + own, size=(px, px), mode="bilinear")
+        chips += FAINTEST**faintness * patches
+        side *= STEP
+    return chips

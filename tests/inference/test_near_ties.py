@@ -1,0 +1,121 @@
+"""Chips whose two best classes bfloat16 cannot tell apart are decided in float32."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from constellation_pipelines.domain.model import Model, Task
+from constellation_pipelines.domain.scene import Band
+from constellation_pipelines.domain.window import Window
+from constellation_pipelines.inference.batch import Batch, Cut
+from constellation_pipelines.inference.lanes import ProcessorLane
+from constellation_pipelines.inference.near_ties import (
+    NearTies,
+    made_up_land,
+    margins,
+    near_ties_of,
+)
+from constellation_pipelines.inference.network import Network, fastest_type
+from constellation_pipelines.inference.normalise import Normaliser
+from tests.inference.networks import card_of
+
+CPU = torch.device("cpu")
+rounds = pytest.mark.skipif(
+    fastest_type(CPU) is not torch.bfloat16, reason="this processor has no bfloat16"
+)
+
+
+class Hair(nn.Module):
+    """The second class is ahead by a tenth of what bfloat16 can tell at this height."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.tensor([100.0, 100.05, *[0.0] * (classes - 2)]))
+
+    def forward(self, chips: Tensor) -> Tensor:
+        return self.offset + chips.mean((1, 2, 3))[:, None] * 0
+
+
+def test_the_margin_is_from_the_best_class_to_the_second() -> None:
+    logits = torch.tensor([[1.0, 4.0, 3.0], [2.0, 2.0, 0.0], [float("nan"), 1.0, 0.0]])
+    found = margins(logits)
+    assert found[:2].tolist() == [1.0, 0.0]
+    assert found[2].isnan()
+
+
+def test_only_near_ties_are_asked_again_each_by_itself() -> None:
+    chips = torch.arange(4.0).view(4, 1, 1, 1)
+    asked: list[Tensor] = []
+
+    def exact(chip: Tensor) -> Tensor:
+        asked.append(chip)
+        return torch.tensor([[0.0, 9.0]])
+
+    logits = torch.tensor([[5.0, 0.0], [1.1, 1.0], [0.0, 5.0], [float("nan"), 0.0]])
+    count = NearTies(exact, margin=0.2).decide(logits, lambda i: chips[i : i + 1])
+    assert count == 1
+    assert [chip.item() for chip in asked] == [1.0]
+    assert logits[:3].tolist() == [[5.0, 0.0], [0.0, 9.0], [0.0, 5.0]]
+    assert logits[3, 0].isnan(), "a network that fails is not asked again"
+
+
+def test_the_margin_follows_from_what_rounding_does_to_it() -> None:
+    def exact(chip: Tensor) -> Tensor:
+        return torch.tensor([[3.0, 1.0]])
+
+    def off_by(error: float) -> float:
+        def fast(chips: Tensor) -> Tensor:
+            return torch.tensor([[3.0 - error, 1.0]]).repeat(len(chips), 1)
+
+        return near_ties_of(exact, fast, torch.zeros(8, 1, 4, 4), 4).margin
+
+    assert off_by(0.0) == 0
+    assert off_by(0.5) == pytest.approx(1.5)
+
+
+def test_made_up_land_is_the_same_each_time_and_varies_at_every_size() -> None:
+    chips = made_up_land(16, 3, 64)
+    assert chips.shape == (16, 3, 64, 64)
+    assert torch.equal(chips, made_up_land(16, 3, 64))
+    assert chips.mean((1, 2, 3)).std() > 0.3, "chips differ from one another"
+    assert (chips.std((2, 3)) > 0.001).all(), "and within"
+
+
+@pytest.fixture
+def hair(model: Model) -> Network:
+    card = card_of(model.card, Task.SCENE_CLASSIFICATION, halo_px=0)
+    card = replace(card, architecture="any")
+    return Network(Hair(len(card.classes)).eval(), card, CPU)
+
+
+@rounds
+def test_a_network_says_what_float32_says_where_bfloat16_cannot_tell(hair: Network) -> None:
+    chips = torch.zeros(5, 2, hair.card.chip_px, hair.card.chip_px)
+    assert (hair.answer(chips).argmax(1) == 0).all(), "bfloat16 alone takes the first"
+    index, _ = hair.classify(chips)
+    assert index.tolist() == [1] * 5
+
+
+@rounds
+def test_so_does_a_lane(hair: Network) -> None:
+    card = hair.card
+    bands = tuple(Band(i, b.name, b.name, "uint8") for i, b in enumerate(card.bands, 1))
+    pixels = np.random.default_rng(3).integers(0, 255, (70, 2, 32, 32), np.uint8)
+    cut = Cut([pixels], None, [(Window(0, 0, 32, 32),)] * 70, None)
+    normaliser = Normaliser(card, bands, CPU, hair.dtype)
+    found = ProcessorLane().infer(hair, normaliser, Batch(((cut, 0, 70),)), 70)
+    assert found.argmax(1).tolist() == [1] * 70
+
+
+@rounds
+def test_its_weights_in_both_types_are_counted(hair: Network) -> None:
+    plain = sum(one.numel() for one in Hair(len(hair.card.classes)).parameters())
+    assert hair.weights_mb == pytest.approx(plain * (2 + 4) / 2**20)
+
+
+def test_numbers_and_vectors_have_no_ties(model: Model) -> None:
+    card = replace(card_of(model.card, Task.EMBEDDING, halo_px=0, channels=4), architecture="any")
+    assert Network(Hair(4).eval(), card, CPU).near_ties is None
