@@ -69,9 +69,47 @@ class Settings(BaseSettings):
         description="Claim that holds constellation:viewer, constellation:operator or "
         "constellation:admin, as a list or between spaces.",
     )
+    oidc_client_id: str | None = Field(
+        default=None,
+        description="This dashboard's id at the issuer: people then sign in there too.",
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="Secret of that client. Unset: a public one, with PKCE alone."
+    )
+    oidc_name: str | None = Field(
+        default=None, max_length=60, description="What people call the issuer. Unset: its host."
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="URL under which browsers reach this server. The issuer sends them back there.",
+    )
     webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Hosts of private networks that webhooks may call, separated by commas.",
+    )
+    keep_events_days: float = Field(
+        default=7,
+        gt=0,
+        le=36_500,
+        description="How long published events of jobs that have ended are kept.",
+    )
+    keep_audit_days: float = Field(
+        default=400, gt=0, le=36_500, description="How long rows of the audit are kept."
+    )
+    keep_sessions_days: float = Field(
+        default=7, gt=0, le=36_500, description="How long sessions that have ended are kept."
+    )
+    keep_deliveries_days: float = Field(
+        default=7,
+        gt=0,
+        le=36_500,
+        description="How long webhook deliveries are kept that were made or given up.",
+    )
+    keep_idempotency_keys_days: float = Field(
+        default=30,
+        gt=0,
+        le=36_500,
+        description="How long after a job's end its Idempotency-Key still names it.",
     )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
     definitions: str = Field(

@@ -20,6 +20,7 @@ from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
 from constellation_pipelines.dispatcher.leftovers import Leftovers
 from constellation_pipelines.dispatcher.planner import Planner
+from constellation_pipelines.dispatcher.pruner import Kept, pruning_of
 from constellation_pipelines.dispatcher.registrar import Registrar
 from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.dispatcher.webhooks import sending
@@ -95,6 +96,7 @@ def lead(
         with (
             relaying(settings.database_url or "", settings.nats_url or "") as relay,
             sending(database, frozenset(settings.webhook_private_hosts)),
+            pruning_of(database, Kept.of(settings)),
         ):
             while relay.is_alive() and not stop.is_set():
                 registrar.look()

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from constellation_pipelines.dispatcher.outside import NotReached, post
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.domain.webhook import (
     SIGNATURE_HEADER,
@@ -14,6 +13,7 @@ from constellation_pipelines.domain.webhook import (
     delay_s,
     signature,
 )
+from constellation_pipelines.remote.outside import NotReached, ask
 from constellation_pipelines.store import webhooks
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.webhooks import Sending
@@ -23,7 +23,6 @@ TIMEOUT_S = 10.0
 LEASE_S = 60.0  # longer than an attempt takes, with the look-up of a name
 POLL_S = 1.0
 JOIN_S = 1.0  # who waits for a slow receiver ends by itself; its delivery is due again later
-FORGET_EVERY = 3600  # polls
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +56,13 @@ class Sender:
         """The answer's status, and what was wrong."""
         try:
             checked_url(sending.url, self._private)
-            status = post(
+            status, _ = ask(
+                "POST",
                 sending.url,
-                sending.body.encode(),
                 headers_of(sending),
+                sending.body.encode(),
                 private=self._private,
+                setting="CONSTELLATION_WEBHOOK_PRIVATE_HOSTS",
                 timeout_s=self._timeout_s,
             )
         except InvalidInput as error:
@@ -76,11 +77,6 @@ class Sender:
             return status, None
         return status, f"it answered {status}" + (", and is not followed" if status < 400 else "")
 
-    def forget(self) -> None:
-        """Remove what ended long ago. Raises ServiceUnavailable."""
-        with self._database.transaction() as connection:
-            webhooks.forget(connection)
-
 
 def headers_of(sending: Sending) -> dict[str, str]:
     """The headers of an attempt."""
@@ -93,18 +89,14 @@ def headers_of(sending: Sending) -> dict[str, str]:
     }
 
 
-def work(sender: Sender, stop: threading.Event, *, forgets: bool) -> None:
+def work(sender: Sender, stop: threading.Event) -> None:
     """Send until told to stop. What the database does not answer is tried again a moment later."""
-    polls = 0
     while not stop.is_set():
         try:
             if sender.send_next():
                 continue
-            if forgets and polls % FORGET_EVERY == 0:
-                sender.forget()
         except ServiceUnavailable:
             pass  # it waits, as when there is nothing to do
-        polls += 1
         stop.wait(POLL_S)
 
 
@@ -114,8 +106,7 @@ def sending(database: Database, private: frozenset[str]) -> Iterator[None]:
     stop = threading.Event()
     sender = Sender(database, private)
     threads = [
-        threading.Thread(target=work, args=(sender, stop), kwargs={"forgets": at == 0}, daemon=True)
-        for at in range(SENDERS)
+        threading.Thread(target=work, args=(sender, stop), daemon=True) for _ in range(SENDERS)
     ]
     for thread in threads:
         thread.start()

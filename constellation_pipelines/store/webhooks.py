@@ -10,7 +10,6 @@ from constellation_pipelines.domain.webhook import GIVE_UP_AFTER_S, Delivery, We
 from constellation_pipelines.store.database import Connection
 
 MOST_OF_ACCOUNT = 20
-KEPT_DAYS = 7
 LONGEST_ERROR = 300
 
 COUNT = "select count(*) as n from constellation.webhooks where account = %(account)s"
@@ -68,11 +67,6 @@ update constellation.webhook_deliveries
                               > created_at + make_interval(secs => %(within_s)s)
                          then clock_timestamp() end
  where id = %(id)s and attempts = %(attempts)s and delivered_at is null
-"""
-
-FORGET = f"""
-delete from constellation.webhook_deliveries
- where coalesce(delivered_at, gave_up_at) < clock_timestamp() - interval '{KEPT_DAYS} days'
 """
 
 
@@ -158,8 +152,3 @@ def failed(
         "within_s": GIVE_UP_AFTER_S,
     }
     connection.execute(FAILED, args)
-
-
-def forget(connection: Connection) -> None:
-    """Remove what ended long ago."""
-    connection.execute(FORGET)

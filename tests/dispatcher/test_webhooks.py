@@ -328,17 +328,3 @@ def test_the_dispatchers_threads_send_all_there_is(
             time.sleep(0.1)
     assert len(receiver.got) == 15
     assert all(one.attempts == 1 for each in mine for one in deliveries(database, each))
-
-
-def test_what_ended_a_week_ago_is_forgotten(database: Database, receiver: Receiver) -> None:
-    mine = hook(database, receiver.url)
-    tell(database, "job.completed")
-    sender = Sender(database, HERE)
-    sender.send_next()
-    sender.forget()
-    assert len(deliveries(database, mine)) == 1
-    database.execute(
-        "update constellation.webhook_deliveries set delivered_at = now() - interval '8 days'"
-    )
-    sender.forget()
-    assert deliveries(database, mine) == []
