@@ -23,6 +23,7 @@ from constellation_pipelines.dispatcher.planner import Planner
 from constellation_pipelines.dispatcher.pruner import Kept, pruning_of
 from constellation_pipelines.dispatcher.registrar import Registrar
 from constellation_pipelines.dispatcher.relay import run_relay
+from constellation_pipelines.dispatcher.spending import Spending
 from constellation_pipelines.dispatcher.webhooks import sending
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.launcher.instances import pool_connections
@@ -91,6 +92,7 @@ def lead(
         registrar = Registrar(database, settings.models_dir, door.reload)
         registrar.register()
         planner.hear_first()
+        spending = Spending(database)
         leftovers = Leftovers(database, settings.lake_dir)
         print("leading", flush=True)
         with (
@@ -101,6 +103,7 @@ def lead(
             while relay.is_alive() and not stop.is_set():
                 registrar.look()
                 planner.turn()
+                spending.look()
                 leftovers.sweep()
                 select.select([listener.fileno()], [], [], POLL_S)
                 database.notifications(listener)

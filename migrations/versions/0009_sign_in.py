@@ -1,4 +1,4 @@
-"""Sessions of people whom an identity provider has named; what the pruner looks for."""
+"""Sessions of people whom an identity provider has named; accounts whose GPU-hours are used up."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,6 +23,10 @@ alter table {SCHEMA}.sessions
          else num_nulls(account_id, scope, actor, login_hash) = 4 end)
 """
 
+# Until when an account may start no run, noted by the dispatcher: the claim sums no leases.
+SPENT = f"alter table {SCHEMA}.accounts add column gpu_hours_spent_until timestamptz"
+
 
 def upgrade() -> None:
     op.execute(sa.text(SESSIONS))
+    op.execute(sa.text(SPENT))

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+from constellation_pipelines.demo.scenes import generate
 from tests.e2e.conftest import CHECKOUT, Stack
 
 PAGE = CHECKOUT / "docs" / "webhooks.md"
@@ -66,8 +66,10 @@ def recipe() -> Callable[[str, str, bytes], bool]:
     return room["is_ours"]  # type: ignore[no-any-return]
 
 
-def test_a_job_is_told_of_signed_and_again_after_a_failure(stack: Stack, sample_data: Path) -> None:
-    scene = stack.register(sample_data / "scenes" / "s2_cape_lookout.tif")["key"]
+def test_a_job_is_told_of_signed_and_again_after_a_failure(stack: Stack) -> None:
+    path = stack.data_dir / "scenes" / "told.tif"
+    path.parent.mkdir(exist_ok=True)
+    scene = stack.register(generate(path, 1024))["key"]
     with receiving() as receiver:
         made = stack.http.post("/webhooks", json={"url": receiver.url})
         assert made.status_code == 201, made.text

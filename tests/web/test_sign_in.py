@@ -100,6 +100,8 @@ def test_a_session_that_has_ended_leads_back_to_the_key(guarded: Service, visito
 
 # ---- by way of an identity provider ----
 
+PROVIDER_WAIT_MS = 60_000  # several pages of two servers, one after the other
+
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
@@ -128,7 +130,7 @@ def town(
         make_account(running.database, "ann@eo.example")
         # By this name it is another site than the provider, as in the world.
         context = browser.new_context(base_url=running.url.replace("127.0.0.1", "localhost"))
-        context.set_default_timeout(WAIT_MS)
+        context.set_default_timeout(PROVIDER_WAIT_MS)
         yield context.new_page()
         context.close()
 
@@ -139,14 +141,18 @@ def test_one_signs_in_at_the_provider_and_comes_back_to_the_page(
     town.goto("/scenes/")
     provider.denies = "access_denied"
     town.get_by_role("button", name="Sign in with Town Hall").click()
-    expect(town.get_by_role("heading", name="Not signed in")).to_be_visible()
-    expect(town.get_by_text("Town Hall did not sign you in")).to_be_visible()
+    expect(town.get_by_role("heading", name="Not signed in")).to_be_visible(
+        timeout=PROVIDER_WAIT_MS
+    )
+    expect(town.get_by_text("Town Hall did not sign you in")).to_be_visible(
+        timeout=PROVIDER_WAIT_MS
+    )
     provider.denies = None
     town.goto("/scenes/")
     town.get_by_role("button", name="Sign in with Town Hall").click()
-    expect(town.get_by_test_id("connection")).to_have_text("Live", timeout=60_000)
+    expect(town.get_by_test_id("connection")).to_have_text("Live", timeout=PROVIDER_WAIT_MS)
     assert town.url.endswith("/scenes/")
     expect(town.get_by_role("banner")).to_contain_text("ann@eo.example")
     assert town.evaluate("document.cookie") == ""
     town.get_by_role("button", name="Sign out").click()
-    expect(town.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(town.get_by_role("heading", name="Sign in")).to_be_visible(timeout=PROVIDER_WAIT_MS)
