@@ -111,6 +111,11 @@ class Settings(BaseSettings):
         le=36_500,
         description="How long after a job's end its Idempotency-Key still names it.",
     )
+    secret_key: Path | None = Field(
+        default=None,
+        description="File with the key that seals webhooks' secrets. Unset: secret_key in the data "
+        "directory.",
+    )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
     definitions: str = Field(
         default="constellation_pipelines.definitions",
@@ -200,7 +205,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("data_dir", "models_dir", "simulation", mode="after")
+    @field_validator("data_dir", "models_dir", "simulation", "secret_key", mode="after")
     @classmethod
     def absolute(cls, value: Path | None) -> Path | None:
         """Services run in other folders, so relative paths are resolved once, here."""
@@ -225,6 +230,11 @@ class Settings(BaseSettings):
     def simulation_file(self) -> Path:
         """The file that tells simulated devices to fail; it may be missing."""
         return self.simulation or self.data_dir / "simulation.json"
+
+    @property
+    def secret_key_file(self) -> Path:
+        """The file with the key of this installation; it is made when it is needed."""
+        return self.secret_key or self.data_dir / "secret_key"
 
     @property
     def allowed_scene_roots(self) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from constellation_pipelines.domain.webhook import (
 from constellation_pipelines.remote.outside import NotReached, ask
 from constellation_pipelines.store import webhooks
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.vault import Vault
 from constellation_pipelines.store.webhooks import Sending
 
 SENDERS = 4
@@ -31,9 +32,15 @@ class Sender:
     """Sends one delivery after the other. `private` are hosts of private networks that may be."""
 
     def __init__(
-        self, database: Database, private: frozenset[str], *, timeout_s: float = TIMEOUT_S
+        self,
+        database: Database,
+        private: frozenset[str],
+        vault: Vault,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._database = database
+        self._vault = vault
         self._private = frozenset(host.lower() for host in private)
         self._timeout_s = timeout_s
 
@@ -59,13 +66,13 @@ class Sender:
             status, _ = ask(
                 "POST",
                 sending.url,
-                headers_of(sending),
+                headers_of(sending, self._vault.opened(sending.secret)),
                 sending.body.encode(),
                 private=self._private,
                 setting="CONSTELLATION_WEBHOOK_PRIVATE_HOSTS",
                 timeout_s=self._timeout_s,
             )
-        except InvalidInput as error:
+        except (InvalidInput, ServiceUnavailable) as error:
             return None, error.message
         except NotReached as error:
             return None, str(error)
@@ -78,14 +85,14 @@ class Sender:
         return status, f"it answered {status}" + (", and is not followed" if status < 400 else "")
 
 
-def headers_of(sending: Sending) -> dict[str, str]:
-    """The headers of an attempt."""
+def headers_of(sending: Sending, secret: str) -> dict[str, str]:
+    """The headers of an attempt, signed with this secret."""
     return {
         "Content-Type": "application/json",
         "User-Agent": "Constellation",
         "Constellation-Event": sending.event_type,
         "Constellation-Delivery": str(sending.id),
-        SIGNATURE_HEADER: signature(sending.secret, sending.at, sending.body),
+        SIGNATURE_HEADER: signature(secret, sending.at, sending.body),
     }
 
 
@@ -101,10 +108,10 @@ def work(sender: Sender, stop: threading.Event) -> None:
 
 
 @contextmanager
-def sending(database: Database, private: frozenset[str]) -> Iterator[None]:
+def sending(database: Database, private: frozenset[str], vault: Vault) -> Iterator[None]:
     """Send from a few threads while the body runs."""
     stop = threading.Event()
-    sender = Sender(database, private)
+    sender = Sender(database, private, vault)
     threads = [
         threading.Thread(target=work, args=(sender, stop), daemon=True) for _ in range(SENDERS)
     ]
