@@ -3,7 +3,7 @@
 BIN := .venv/bin
 ARGS ?=
 ONLY ?=
-WORKERS ?= 0
+WORKERS ?= $(shell scripts/test-workers)
 PATHS := constellation_pipelines api assets resources migrations tests benchmarks
 
 .DEFAULT_GOAL := help
@@ -18,9 +18,9 @@ setup .venv: ## Make the virtual environment and install what is missing
 demo: setup ## Start everything and run a model over real scenes (ARGS=--exit: end when done)
 	@$(BIN)/python -m constellation_pipelines.cli demo $(ARGS)
 
-test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=2: in two processes)
+test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=0: in one process)
 	@scripts/setup-web --browser
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 dev: setup ## Start everything in the foreground; Ctrl-C stops it
 	@$(BIN)/python -m constellation_pipelines.cli up $(ARGS)
@@ -39,5 +39,5 @@ clients: setup ## Generate Python and Go clients of the API into build/clients
 	@scripts/clients
 
 clean: ## Delete caches and what set-up made; .constellation and its data stay
-	rm -rf .venv .venv-peers .venv-clients web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .venv-peers .venv-peers-api .venv-clients web/node_modules web/.next web/out web/.setup-stamp build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './web/*' -prune -exec rm -rf {} +

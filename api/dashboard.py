@@ -5,8 +5,8 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
@@ -34,22 +34,30 @@ PAGE = """<!doctype html>
 
 
 class Dashboard(StaticFiles):
-    """The built pages. What is missing under /api/ is a problem, not a page."""
+    """The built pages."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A file, or the page of what is missing. Only files named by their content are kept."""
-        if scope["path"].startswith("/api/"):
-            raise HTTPException(404 if scope["method"] in ("GET", "HEAD") else 405)
         response = await super().get_response(path, scope)
         named_by_content = path.startswith("_next/static/") and response.status_code < 400
         response.headers["Cache-Control"] = KEEP if named_by_content else "no-cache"
         return response
 
 
+class Pages(Mount):
+    """Every path that is left, but none of the API's: what is wrong there is a problem, no page."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Nothing of /api/, so that a path of its own with another method is known for that."""
+        if scope["path"].startswith("/api/"):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 def mount(app: FastAPI, *, folder: Path = FOLDER, dagster_url: str | None = None) -> None:
     """Serve the dashboard. Call it last: it takes every path that is left, but those of the API."""
     if (folder / "index.html").is_file():
-        app.mount("/", Dashboard(directory=folder, html=True), name="dashboard")
+        app.routes.append(Pages("/", Dashboard(directory=folder, html=True), name="dashboard"))
         return
     text = page(dagster_url)
 

@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
 from threading import Lock
@@ -26,8 +26,9 @@ from constellation_pipelines.store import accounts, audit, keys, sessions
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import EVERYONE, Tenancy
 
-KNOWN_FOR_S = 3.0  # what was looked up counts for so long: a revoked key opens nothing after that
-LOOK_AGAIN_S = 2.0  # how often it is asked whether an open socket may stay open
+KNOWN_FOR_S = 1.0  # what was looked up counts for so long: a revoked key opens nothing after that
+FRESH_FOR_S = 0.5  # then one request looks again, and the others go on with what is known
+LOOK_AGAIN_S = 4.0  # how often it is asked whether an open socket may stay open
 REMEMBERED = 10_000
 BURST_S = 5.0  # seconds of its rate that an account may use at once
 FAILURES_PER_S = 2.0  # of one address; enough for a person, too few to keep the database busy
@@ -40,10 +41,19 @@ TOO_MANY = "too many from here were not let in"
 BAD_SESSION = "this session has ended: sign in again"
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who a token was found to be, None for nobody; by the guard's clock, until when."""
+
+    principal: Principal | None
+    fresh_until_s: float
+    until_s: float
+
+
 class Guard:
     """Tells who asks. Lookups wait for the database: call them from a thread.
 
-    What was found, or not found, is kept for some seconds, so that most requests ask nobody.
+    What was found, or not found, is kept for a second, so that most requests ask nobody.
     """
 
     def __init__(
@@ -54,7 +64,7 @@ class Guard:
         self._session_s = settings.session_hours * 3600
         self._verifier = Verifier.of(settings)
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[Principal | None, float]] = OrderedDict()
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._lock = Lock()
         self._reads = buckets(settings.rate_reads_per_s, clock)
         self._writes = buckets(settings.rate_writes_per_s, clock)
@@ -63,11 +73,19 @@ class Guard:
     # ---- who ----
 
     def known(self, token: str) -> tuple[Principal | None, bool]:
-        """Who this token was found to be lately, and whether it was looked up at all."""
+        """Who this token was found to be lately, and whether it was looked up at all.
+
+        What is no longer fresh is not told to the first who asks, so that only they look it up.
+        """
+        name, now_s = secret.hashed(token), self._clock()
         with self._lock:
-            found, until_s = self._known.get(secret.hashed(token), (None, 0.0))
-        if until_s <= self._clock():
-            return None, False
+            known = self._known.get(name)
+            if known is None or known.until_s <= now_s:
+                return None, False
+            if known.fresh_until_s <= now_s:
+                self._known[name] = replace(known, fresh_until_s=known.until_s)
+                return None, False
+        found = known.principal
         if found and found.expires_at and found.expires_at <= datetime.now(UTC):
             return None, True
         return found, True
@@ -83,6 +101,7 @@ class Guard:
         try:
             found = self._find(token)
         except (Unauthenticated, Forbidden):
+            self._forget(token)
             raise
         except Exception:
             self._failures.give_back(address)
@@ -128,11 +147,17 @@ class Guard:
         return principal
 
     def _remember(self, token: str, found: Principal | None) -> None:
+        name, now_s = secret.hashed(token), self._clock()
+        fresh_s = KNOWN_FOR_S if found is None else FRESH_FOR_S
         with self._lock:
-            self._known[secret.hashed(token)] = (found, self._clock() + KNOWN_FOR_S)
-            self._known.move_to_end(secret.hashed(token))
+            self._known[name] = Known(found, now_s + fresh_s, now_s + KNOWN_FOR_S)
+            self._known.move_to_end(name)
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
+
+    def _forget(self, token: str) -> None:
+        with self._lock:
+            self._known.pop(secret.hashed(token), None)
 
     async def until_out(self, principal: Principal, token: str | None, address: str) -> None:
         """Wait until this token opens nothing any more, such as for a socket to be closed then.

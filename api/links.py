@@ -3,37 +3,80 @@
 People read them as the way through the API; tools that test it walk them.
 """
 
+from copy import deepcopy
 from typing import Any
 
-BODY = "$response.body#/"
+Link = dict[str, Any]
 
-# Operation and status -> the operations one can go on with, and where their parameters come from.
-JOB = {
-    name: {"job_id": BODY + "id"}
-    for name in ("show_job", "change_job", "cancel_job", "retry_job", "follow_logs")
-}
-RUN = {name: {"run_id": BODY + "runs/0/id"} for name in ("show_run", "list_tiles")}
+OF_JOB = ("show_job", "change_job", "cancel_job", "retry_job", "follow_logs")
+OF_RUN = ("show_run", "list_tiles")
+OF_WEBHOOK = ("list_deliveries", "remove_webhook")
 
-LINKS: dict[tuple[str, str], dict[str, dict[str, str]]] = {
+
+def found(**places: str) -> Link:
+    """A link whose parameters lie in the answer at these places, JSON pointers."""
+    return {"parameters": {name: f"$response.body#/{place}" for name, place in places.items()}}
+
+
+def each(targets: tuple[str, ...], **places: str) -> dict[str, Link]:
+    """The same link to several operations."""
+    return {target: found(**places) for target in targets}
+
+
+def onward(path: str, cursor: str) -> Link:
+    """The following page of a list, whose path has a parameter."""
+    here = {path: f"$request.path.{path}"}
+    return {"parameters": here | found(**{cursor: "next"})["parameters"]}
+
+
+JOB = each(OF_JOB, job_id="id")
+IN_PROGRESS = each(("show_job", "change_job", "cancel_job", "follow_logs"), job_id="id")
+WEBHOOK = each(OF_WEBHOOK, webhook_id="id")
+
+# Operation and status -> the operations one can go on with, and where what they take comes from.
+LINKS: dict[tuple[str, str], dict[str, Link]] = {
+    ("quote_job", "200"): {
+        "submit_job": {"requestBody": "$request.body"},
+        "show_model": found(reference="model"),
+        "show_scene": found(reference="scenes/0/scene"),
+    },
     ("submit_job", "202"): JOB,
-    ("show_job", "200"): JOB | RUN,
-    ("cancel_job", "202"): {name: JOB[name] for name in ("show_job", "retry_job")},
-    ("list_jobs", "200"): {
-        "list_jobs": {"cursor": BODY + "next"},
-        "show_job": {"job_id": BODY + "items/0/id"},
+    ("show_job", "200"): JOB | each(OF_RUN, run_id="runs/0/id"),
+    ("change_job", "200"): IN_PROGRESS,
+    ("cancel_job", "202"): each(("show_job", "retry_job", "follow_logs"), job_id="id"),
+    ("retry_job", "202"): IN_PROGRESS | each(OF_RUN, run_id="runs/0/id"),
+    ("list_jobs", "200"): {"list_jobs": found(cursor="next")} | each(OF_JOB, job_id="items/0/id"),
+    ("show_run", "200"): {
+        "show_job": found(job_id="job_id"),
+        "list_tiles": found(run_id="id"),
+        "show_scene": found(reference="scene_key"),
+        "show_model": found(reference="model"),
+        "list_samples": found(uuid="device_uuid"),
     },
-    ("list_tiles", "200"): {
-        "list_tiles": {"run_id": "$request.path.run_id", "after": BODY + "next"}
-    },
-    ("add_scene", "201"): {"show_scene": {"reference": BODY + "key"}},
+    ("list_tiles", "200"): {"list_tiles": onward("run_id", "after")},
+    ("add_scene", "200"): {"show_scene": found(reference="key")},
+    ("add_scene", "201"): {"show_scene": found(reference="key")},
     ("list_scenes", "200"): {
-        "list_scenes": {"cursor": BODY + "next"},
-        "show_scene": {"reference": BODY + "items/0/key"},
+        "list_scenes": found(cursor="next"),
+        "show_scene": found(reference="items/0/key"),
     },
-    ("list_models", "200"): {"show_model": {"reference": BODY + "items/0/reference"}},
-    ("list_gpus", "200"): {"list_samples": {"uuid": BODY + "items/0/uuid"}},
-    ("show_session", "200"): {"show_usage": {"account": BODY + "account"}},
-    ("list_audit", "200"): {"list_audit": {"cursor": BODY + "next"}},
+    ("list_models", "200"): {
+        "show_model": found(reference="items/0/reference"),
+        "list_jobs": found(model="items/0/reference"),
+    },
+    ("show_model", "200"): {"list_jobs": found(model="reference")},
+    ("list_gpus", "200"): {
+        "list_samples": found(uuid="items/0/uuid"),
+        "show_run": found(run_id="items/0/held_by/run_id"),
+        "show_job": found(job_id="items/0/held_by/job_id"),
+    },
+    ("add_webhook", "201"): WEBHOOK,
+    ("list_webhooks", "200"): each(OF_WEBHOOK, webhook_id="items/0/id"),
+    ("list_deliveries", "200"): {"list_deliveries": onward("webhook_id", "cursor")},
+    ("show_session", "200"): {"show_usage": found(account="account")},
+    ("sign_in", "201"): {"show_usage": found(account="account")},
+    ("show_leaderboard", "200"): {"show_usage": found(account="items/0/account")},
+    ("list_audit", "200"): {"list_audit": found(cursor="next")},
 }
 
 
@@ -42,6 +85,6 @@ def give(name: str, responses: dict[str, Any]) -> None:
     for (operation, status), targets in LINKS.items():
         if operation == name:
             responses[status]["links"] = {
-                target: {"operationId": target, "parameters": parameters}
-                for target, parameters in targets.items()
+                target: {"operationId": target, **deepcopy(link)}
+                for target, link in targets.items()
             }

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.convertors import StringConvertor
 
 
 class Route(APIRoute):
@@ -42,3 +43,9 @@ def written(handler: Callable[..., Any], status: int) -> Callable[..., Any]:
         return reply
 
     return answer
+
+
+class JobPart(StringConvertor):
+    """The part of a path that names a job: any but `quote`, which is a path of its own."""
+
+    regex = "(?!quote$)[^/]+"

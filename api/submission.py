@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from shapely import MultiPolygon
+
 from api.schemas.job import JobRequest
 from constellation_pipelines.domain.errors import (
     AoiMissesScene,
@@ -24,6 +26,7 @@ from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.states import RunState
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
+from constellation_pipelines.geo.ground import ground_of
 from constellation_pipelines.geo.planned import planned_tiles
 from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
@@ -32,14 +35,41 @@ from constellation_pipelines.store.runs import NewRun
 
 
 @dataclass(frozen=True, slots=True)
+class SceneDraft:
+    """What a job asks for in one scene: its tiles with the digests of their results. `km2` is about
+    what they cover; `ground` is where they lie, None where that is all of the scene.
+    """
+
+    scene: Scene
+    gsd_mismatch: bool
+    tiles: dict[Window, str]
+    km2: float
+    ground: MultiPolygon | None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a job asks for, checked. What is there already has not been looked up yet."""
+
+    model: Model
+    params: JobParams
+    scenes: tuple[SceneDraft, ...]
+
+    @property
+    def km2(self) -> float:
+        """About what the planned tiles cover."""
+        return sum(part.km2 for part in self.scenes)
+
+
+@dataclass(frozen=True, slots=True)
 class ScenePlan:
-    """What a job will do in one scene. `km2` is about what the planned tiles cover."""
+    """What a job will do in one scene."""
 
     scene: Scene
     gsd_mismatch: bool
     tiles_planned: int
     tiles_reused: int
-    km2: float
+    ground: MultiPolygon | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +80,6 @@ class JobPlan:
     params: JobParams
     scenes: tuple[ScenePlan, ...]
 
-    @property
-    def km2(self) -> float:
-        """About what the planned tiles cover."""
-        return sum(part.km2 for part in self.scenes)
-
     def new_runs(self, attempts: dict[UUID, int] | None = None) -> list[NewRun]:
         """A run per scene; `attempts` numbers them by scene id."""
         return [
@@ -64,6 +89,7 @@ class JobPlan:
                 part.tiles_planned,
                 part.tiles_reused,
                 (attempts or {}).get(part.scene.id, 1),
+                part.ground,
             )
             for part in self.scenes
         ]
@@ -74,7 +100,7 @@ def submit(
 ) -> tuple[Job, bool]:
     """Write a job; return it and whether it is new.
 
-    Raises what `plan` raises, QuotaExceeded and Conflict.
+    Raises what `draft` raises, QuotaExceeded and Conflict.
     """
     digest = request_digest(request)
     named = NewJob("", JobParams("", ()), request.priority, account, idempotency_key, digest)
@@ -82,19 +108,19 @@ def submit(
         with database.transaction() as connection:
             if (known := jobs.find_repeated(connection, named)) is not None:
                 return jobs.find(connection, known), False
-    planned = plan(database, request, account)
-    name = request.name or default_name(planned)
-    job = NewJob(name, planned.params, request.priority, account, idempotency_key, digest)
+    drafted = draft(database, request, account)
+    name = request.name or default_name(drafted.params)
+    job = NewJob(name, drafted.params, request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
-        quotas.check(connection, account, planned.km2)
-        job_id, is_new = jobs.submit(connection, job, planned.new_runs())
+        quotas.check(connection, account, drafted.km2)
+        made, is_new = jobs.submit(connection, job, plan(connection, drafted).new_runs())
         if is_new:
-            audit.record(connection, "job.submitted", str(job_id))
-        return jobs.find(connection, job_id), is_new
+            audit.record(connection, "job.submitted", str(made.id))
+        return made, is_new
 
 
-def plan(database: Database, request: JobRequest, account: str) -> JobPlan:
-    """Check a request of an account and count its tiles.
+def draft(database: Database, request: JobRequest, account: str) -> Draft:
+    """Check a request of an account.
 
     Raises InvalidInput (unknown scene or model, unusable area), SceneUnfit and AoiMissesScene.
     """
@@ -114,7 +140,7 @@ def plan(database: Database, request: JobRequest, account: str) -> JobPlan:
         gpu_mem_mb=request.gpu_mem_mb,
         max_cloud_fraction=request.max_cloud_fraction,
     )
-    return plan_scenes(database, model, found, params, account)
+    return draft_of(model, found, params, account)
 
 
 def retry(database: Database, job_id: UUID) -> Job:
@@ -127,20 +153,18 @@ def retry(database: Database, job_id: UUID) -> Job:
         attempts = {run.scene_id: run.attempt + 1 for run in unfinished if run.scene_id is not None}
         params = JobParams(**job.params)
         model = models.find(connection, params.model)
-        again = [scenes.find(connection, str(scene_id)) for scene_id in attempts]
+        again = resolve_scenes(connection, [str(scene_id) for scene_id in attempts])
     if not again:
         raise Conflict(f"job {job_id} has no scene left that did not complete")
-    planned = plan_scenes(database, model, again, params, job.submitted_by)
+    drafted = draft_of(model, again, params, job.submitted_by)
     with database.transaction() as connection:
-        quotas.check(connection, job.submitted_by, planned.km2)
+        quotas.check(connection, job.submitted_by, drafted.km2)
         audit.record(connection, "job.retried", str(job_id))
-        return jobs.retry(connection, job_id, planned.new_runs(attempts))
+        return jobs.retry(connection, job_id, plan(connection, drafted).new_runs(attempts))
 
 
-def plan_scenes(
-    database: Database, model: Model, found: Sequence[Scene], params: JobParams, account: str
-) -> JobPlan:
-    """Check that the model takes each scene, and count tiles."""
+def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: str) -> Draft:
+    """Check that the model takes each scene, and find the tiles."""
     fits = [fit_at(scene, model, params, at) for at, scene in enumerate(found)]
     touched = [
         tiles_of(scene, one, model, params, account) for scene, one in zip(found, fits, strict=True)
@@ -152,16 +176,34 @@ def plan_scenes(
             "over them",
             field="aoi",
         )
-    with database.transaction() as connection:
-        reused = [
-            len(tiles.valid(connection, list(some.values()))) if params.reuse else 0
-            for some in touched
-        ]
     parts = [
-        ScenePlan(scene, one.gsd_mismatch, len(some), valid, area_km2(scene, one, some))
-        for scene, one, some, valid in zip(found, fits, touched, reused, strict=True)
+        SceneDraft(
+            scene,
+            one.gsd_mismatch,
+            some,
+            area_km2(scene, one, some),
+            None if params.aoi is None else ground_of(one.grid, list(some)),
+        )
+        for scene, one, some in zip(found, fits, touched, strict=True)
     ]
-    return JobPlan(model, params, tuple(parts))
+    return Draft(model, params, tuple(parts))
+
+
+def plan(connection: Connection, drafted: Draft) -> JobPlan:
+    """Count the tiles of a draft, and those of which there is a valid result already."""
+    digests = [digest for part in drafted.scenes for digest in part.tiles.values()]
+    known = tiles.valid(connection, digests) if drafted.params.reuse else {}
+    parts = [
+        ScenePlan(
+            part.scene,
+            part.gsd_mismatch,
+            tiles_planned=len(part.tiles),
+            tiles_reused=sum(digest in known for digest in part.tiles.values()),
+            ground=part.ground,
+        )
+        for part in drafted.scenes
+    ]
+    return JobPlan(drafted.model, drafted.params, tuple(parts))
 
 
 def area_km2(scene: Scene, fitted: Fit, windows: Iterable[Window]) -> float:
@@ -209,20 +251,20 @@ def resolve_model(connection: Connection, reference: str) -> Model:
 def resolve_scenes(connection: Connection, references: Sequence[str]) -> list[Scene]:
     """The scenes of these keys or ids, each once, in order. Raises InvalidInput."""
     found: dict[UUID, Scene] = {}
-    for at, reference in enumerate(references):
+    for at, scene in enumerate(scenes.find_some(connection, references)):
         try:
-            scene = scenes.find(connection, reference)
+            scene = scene or scenes.find(connection, references[at])  # which says what is wrong
         except NotFound as error:
             raise InvalidInput(error.message, field=f"scenes[{at}]") from error
         found.setdefault(scene.id, scene)
     return list(found.values())
 
 
-def default_name(planned: JobPlan) -> str:
+def default_name(params: JobParams) -> str:
     """Model and first scene, for a job nobody named."""
-    first, *others = planned.params.scenes
+    first, *others = params.scenes
     more = f" and {len(others)} more" if others else ""
-    return f"{planned.params.model} on {first}{more}"
+    return f"{params.model} on {first}{more}"
 
 
 def request_digest(request: JobRequest) -> str:

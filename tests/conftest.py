@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -20,6 +20,11 @@ from constellation_pipelines.store.database import Database
 CHECKOUT = Path(__file__).parent.parent
 DATA_VARIABLE = "CONSTELLATION_TEST_DATA"
 DATABASE_VARIABLE = "CONSTELLATION_TEST_DATABASE_URL"
+
+# Beside other test processes torch has the share of one core, as its lanes in an engine have.
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if PROCESSES > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine must not fail an example for being slow.
 settings.register_profile("constellation", deadline=None)
@@ -63,16 +68,21 @@ def scratch_database(server: PostgresServer, template: str = "template1") -> Ite
             connection.execute(f"drop database {name} with (force)")
 
 
-# Tests that start whole stacks, which look for free ports and measure waits: one after the other.
-STACKS = ("demo", "e2e", "stack", "web")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file share its fixtures, and so one process; whole stacks do as well."""
+    from tests.processes import ByUnit
+
+    config.option.loadscopereorder = False
+    return ByUnit(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share its fixtures, and so one process; whole stacks do as well."""
-    for item in items:
-        room, *_ = item.path.relative_to(CHECKOUT / "tests").parts
-        group = "stacks" if room in STACKS else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """With several processes, what takes long begins first."""
+    if PROCESSES > 1:
+        from tests.processes import place_of
+
+        items.sort(key=lambda item: place_of(item.nodeid))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,8 +1,8 @@
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -34,12 +34,18 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
 
 
 def test_help_comes_at_once(tmp_path: Path) -> None:
-    durations_s = []
+    costs_s = []
     for _ in range(3):
-        started = time.perf_counter()
+        before_s = cpu_of_children_s()
         assert constellation("--help", data_dir=tmp_path).returncode == 0
-        durations_s.append(time.perf_counter() - started)
-    assert min(durations_s) < 1.0  # 0.3 s on a quiet machine
+        costs_s.append(cpu_of_children_s() - before_s)
+    assert min(costs_s) < 1.0  # 0.3 s; of the processor, whatever else it has to do
+
+
+def cpu_of_children_s() -> float:
+    """Seconds of the processor that ended children of this process have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:

@@ -93,3 +93,19 @@ def pretend_to_be_installed(clone: Path) -> None:
         ["bash", "-c", f"{{ {parts}; }} | cksum"], cwd=clone, capture_output=True, check=True
     )
     (clone / ".venv" / ".setup-stamp").write_bytes(stamp.stdout)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mb", "processes"),
+    [(2, 8_192, 2), (64, 262_144, 2), (1, 8_192, 0), (2, 4_096, 0), (16, 0, 0)],
+)
+def test_tests_run_in_two_processes_only_where_there_is_room(
+    cores: int, memory_mb: int, processes: int
+) -> None:
+    command = [str(CHECKOUT / "scripts" / "test-workers"), str(cores), str(memory_mb * 1024)]
+    assert int(subprocess.check_output(command, timeout=60)) == processes
+
+
+def test_the_room_is_found_out_where_it_is_not_told() -> None:
+    command = [str(CHECKOUT / "scripts" / "test-workers")]
+    assert int(subprocess.check_output(command, timeout=60)) in (0, 2)

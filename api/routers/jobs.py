@@ -4,13 +4,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import register_url_convertor
 
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
-from api.routing import Route
-from api.schemas.base import NO_CONTROLS, Line, Reference
+from api.routing import JobPart, Route
+from api.schemas.base import NO_CONTROLS, Instant, Line, Reference
 from api.schemas.job import (
     Instants,
     JobChange,
@@ -33,8 +34,11 @@ from constellation_pipelines.domain.states import JobState
 from constellation_pipelines.remote.hosts import is_remote
 from constellation_pipelines.store import audit, jobs, quoting, runs, waiting
 from constellation_pipelines.store.database import Connection
-from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.job_list import JobFilter, Sort, list_page
 from constellation_pipelines.store.progress import seen
+
+# An id is anything but the name of another route, which would else seem to take what a job takes.
+register_url_convertor("job", JobPart())
 
 router = APIRouter(prefix="/api/v1/jobs", tags=["jobs"], route_class=Route)
 
@@ -54,7 +58,7 @@ class JobQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: list[JobState] | None = None
+    state: list[JobState] | None = Field(default=None, max_length=len(JobState))
     submitted_by: Line | None = None
     model: Reference | None = Field(default=None, description="`name@version`.")
     bbox: str | None = Field(
@@ -64,10 +68,10 @@ class JobQuery(BaseModel):
     )
     near: str | None = Field(default=None, max_length=100, description="lon,lat; with radius_m.")
     radius_m: float | None = Field(default=None, gt=0, le=20_100_000)
-    created_after: AwareDatetime | None = Field(
+    created_after: Instant | None = Field(
         default=None, description="Created at this instant or later; with an offset."
     )
-    created_before: AwareDatetime | None = Field(
+    created_before: Instant | None = Field(
         default=None, description="Created before this instant; with an offset."
     )
     sort: Sort = Field(
@@ -118,18 +122,10 @@ def submit_job(
 @router.post("/quote", summary="Quote a job")
 def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalPart) -> Quote:
     """Check a request, count its tiles, say what they would take; nothing is submitted."""
-    planned = submission.plan(database, request, principal.account)
-    parts = [
-        SceneQuote(
-            scene=part.scene.key,
-            tiles_planned=part.tiles_planned,
-            tiles_reused=part.tiles_reused,
-            gsd_mismatch=part.gsd_mismatch,
-        )
-        for part in planned.scenes
-    ]
-    to_run = [part.tiles_planned - part.tiles_reused for part in parts]
+    drafted = submission.draft(database, request, principal.account)
     with database.transaction() as connection:
+        planned = submission.plan(connection, drafted)
+        to_run = [part.tiles_planned - part.tiles_reused for part in planned.scenes]
         found = quoting.quote(
             connection,
             planned.model,
@@ -142,6 +138,15 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
                 for part, count in zip(planned.scenes, to_run, strict=True)
             ),
         )
+    parts = [
+        SceneQuote(
+            scene=part.scene.key,
+            tiles_planned=part.tiles_planned,
+            tiles_reused=part.tiles_reused,
+            gsd_mismatch=part.gsd_mismatch,
+        )
+        for part in planned.scenes
+    ]
     return Quote(
         model=planned.params.model,
         tiles_planned=sum(part.tiles_planned for part in parts),
@@ -164,31 +169,25 @@ def quote_job(request: JobRequest, database: DatabasePart, principal: PrincipalP
     )
 
 
-@router.get("", summary="List jobs")
-def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> JobPage:
+@router.get("", summary="List jobs", response_model=JobPage)
+def list_jobs(query: Annotated[JobQuery, Query()], database: DatabasePart) -> Response:
     """Jobs, newest first unless told otherwise."""
     wanted, sort = query.wanted(), query.sort
     beyond = None if query.cursor is None else cursors.decode(query.cursor, sort)
     with database.transaction() as connection:
-        found = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit + 1)
-    page = found[: query.limit]
-    last = found[query.limit - 1] if len(found) > query.limit else None
-    return JobPage(
-        items=[JobReply.model_validate(job) for job in page],
-        next=None
-        if last is None
-        else cursors.encode(sort, Place(last.priority, last.created_at, last.id)),
-    )
+        page = list_page(connection, wanted, sort=sort, beyond=beyond, limit=query.limit)
+    end = "null" if page.end is None else f'"{cursors.encode(sort, page.end)}"'
+    return Response(f'{{"items":{page.items},"next":{end}}}', media_type="application/json")
 
 
-@router.get("/{job_id}", summary="Show a job")
+@router.get("/{job_id:job}", summary="Show a job")
 def show_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """A job with its runs."""
     with database.transaction() as connection:
         return detail(connection, jobs.find(connection, job_id))
 
 
-@router.patch("/{job_id}", summary="Change a job's priority")
+@router.patch("/{job_id:job}", summary="Change a job's priority")
 def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDetail:
     """Give a job that is not over another priority. Its waiting runs take their new place at once;
     what runs goes on."""
@@ -198,7 +197,7 @@ def change_job(job_id: UUID, change: JobChange, database: DatabasePart) -> JobDe
         return detail(connection, job)
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job")
+@router.post("/{job_id:job}/cancel", status_code=202, summary="Cancel a job")
 def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Cancel what has not begun at once; what runs is asked to stop."""
     with database.transaction() as connection:
@@ -207,7 +206,7 @@ def cancel_job(job_id: UUID, database: DatabasePart) -> JobDetail:
         return detail(connection, job)
 
 
-@router.post("/{job_id}/retry", status_code=202, summary="Retry a job")
+@router.post("/{job_id:job}/retry", status_code=202, summary="Retry a job")
 def retry_job(job_id: UUID, database: DatabasePart) -> JobDetail:
     """Run the scenes of a failed or cancelled job again that did not complete."""
     job = submission.retry(database, job_id)

@@ -141,7 +141,8 @@ class Telling:
         """The next frame, empty after a silence, None when there will be no more."""
         wait_s = LAST_LINES_S if writer.job_over else HEARTBEAT_S
         try:
-            return await asyncio.wait_for(self._listener.next(), wait_s)
+            frame = await asyncio.wait_for(self._listener.next(), wait_s)
+            return None if frame is None else frame.text
         except TimeoutError:
             return None if writer.job_over else ""
 

@@ -45,7 +45,11 @@ def list_tiles(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
     after: Annotated[
         str | None,
-        Query(pattern=r"^\d{1,9},\d{1,9}$", description="`next` of the page before."),
+        Query(
+            max_length=19,
+            pattern=r"^[0-9]{1,9},[0-9]{1,9}$",
+            description="`next` of the page before.",
+        ),
     ] = None,
 ) -> GeoJsonResponse:
     """Footprints of the tiles that a run wrote, with what was found in each."""

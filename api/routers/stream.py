@@ -1,6 +1,7 @@
 """The WebSocket of all that is live."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -12,7 +13,8 @@ from api.live.hub import Hub
 from api.live.interest import EVENTS, Interest, Topic
 from api.live.lines import Lines
 from api.live.requests import Request, first_request, parse_request
-from api.live.rooms import Listener
+from api.live.rooms import Frame, Listener
+from api.live.sockets import wire_of
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.events import envelope
 
@@ -47,11 +49,16 @@ async def stream(websocket: WebSocket, hub: HubPart, lines: LinesPart) -> None:
     id; 4401 that the key or session has ended.
     """
     await websocket.accept()
-    session = Session(websocket, hub, lines, Listener(tenancy_of(websocket)))
+    session = Session(websocket, hub, lines, listener_of(websocket))
     try:
         await session.run()
     finally:
         hub.remove(session.listener)
+
+
+def listener_of(websocket: WebSocket) -> Listener:
+    """What hears for this socket."""
+    return Listener(tenancy_of(websocket), wire=wire_of(websocket))
 
 
 class Session:
@@ -87,13 +94,17 @@ class Session:
     async def _send(self) -> None:
         """Frames as they come; a heartbeat in silence."""
         while True:
+            quiet_s = time.monotonic() - self.listener.put_at_s
+            wait_s = HEARTBEAT_S - quiet_s if quiet_s < HEARTBEAT_S else HEARTBEAT_S
             try:
-                frame = await asyncio.wait_for(self.listener.next(), HEARTBEAT_S)
+                frame = await asyncio.wait_for(self.listener.next(), wait_s)
             except TimeoutError:
-                frame = f"[{envelope.heartbeat()}]"
+                if time.monotonic() - self.listener.put_at_s < HEARTBEAT_S:
+                    continue
+                frame = Frame(f"[{envelope.heartbeat()}]")
             if frame is None:
                 return
-            await self._websocket.send_text(frame)
+            await self._websocket.send_text(frame.text)
 
     async def _hear(self) -> None:
         """Do what the client asks, one thing after the other, until it is gone.
@@ -126,7 +137,7 @@ class Session:
             await self._replay_lines(others, request.after_log)
         elif others.topics:
             self._hub.join(self.listener, others)
-        self.listener.put(f"[{subscribed(interest)}]")
+        self.listener.put(Frame(f"[{subscribed(interest)}]"))
 
     async def _replay_lines(self, interest: Interest, after: int) -> None:
         """Kept lines, then the live ones."""

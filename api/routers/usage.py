@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.deps import DatabasePart, PrincipalPart
 from api.routing import Route
-from api.schemas.base import NO_CONTROLS
+from api.schemas.base import NO_CONTROLS, Day
 from api.schemas.usage import COLUMNS, Leaderboard, Standing, UsageReply, UsageRow
 from constellation_pipelines.domain import usage as sums
 from constellation_pipelines.domain.errors import InvalidInput, NotFound
@@ -35,8 +35,8 @@ class Days(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    first_day: date | None = Field(default=None, description="Unset: 30 days with the last one.")
-    last_day: date | None = Field(default=None, description="Unset: today.")
+    first_day: Day | None = Field(default=None, description="Unset: 30 days with the last one.")
+    last_day: Day | None = Field(default=None, description="Unset: today.")
 
     def span(self) -> tuple[date, date]:
         """First and last day. Raises InvalidInput."""

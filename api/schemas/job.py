@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from api.schemas.base import Line, Reference, Reply, Request
+from api.schemas.base import Line, Number, Reference, Reply, Request, Truth, Whole
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.states import JobState
 
@@ -57,15 +57,15 @@ class JobRequest(Request):
         "Only tiles that touch it run.",
     )
     name: Line | None = Field(default=None, description="A name for people.")
-    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
-    accept_gsd_mismatch: bool = Field(
+    priority: Whole = Field(default=0, ge=-100, le=100, description="Higher runs first.")
+    accept_gsd_mismatch: Truth = Field(
         default=False, description="Run scenes outside the model's range of pixel sizes."
     )
-    reuse: bool = Field(default=True, description="Skip tiles that already have a valid result.")
-    max_failed_tile_ratio: float = Field(
+    reuse: Truth = Field(default=True, description="Skip tiles that already have a valid result.")
+    max_failed_tile_ratio: Number = Field(
         default=0.5, ge=0, le=1, description="A run fails when more of its tiles than this failed."
     )
-    max_cloud_fraction: float | None = Field(
+    max_cloud_fraction: Number | None = Field(
         default=None,
         ge=0,
         le=1,
@@ -75,10 +75,10 @@ class JobRequest(Request):
     mode: Literal["parallel", "serial"] = Field(
         default="parallel", description="`serial`: the job's runs go one by one, in order."
     )
-    gpu_count: int = Field(
+    gpu_count: Whole = Field(
         default=1, ge=1, le=64, description="GPUs of one host that each run asks for."
     )
-    gpu_mem_mb: int | None = Field(
+    gpu_mem_mb: Whole | None = Field(
         default=None,
         ge=1,
         le=10_000_000,
@@ -90,7 +90,7 @@ class JobRequest(Request):
 class JobChange(Request):
     """What can change about a job that is not over."""
 
-    priority: int = Field(ge=-100, le=100, description="Higher runs first; counts at once.")
+    priority: Whole = Field(ge=-100, le=100, description="Higher runs first; counts at once.")
 
 
 class JobReply(Reply):

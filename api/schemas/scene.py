@@ -4,13 +4,28 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
-from api.schemas.base import NO_CONTROLS, Line, Reference, Reply, Request
+from api.schemas.base import NO_CONTROLS, Line, Number, Reference, Reply, Request, Whole
 from constellation_pipelines.domain.quality import QualityKind
 from constellation_pipelines.domain.scene import Scene
 
-BandName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_ .:/()-]{1,64}$")]
+BandName = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_ .:/()-]*$")
+]
+
+# What refuses another key says more than a pattern could.
+SceneKey = Annotated[
+    Line,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        }
+    ),
+]
 
 
 class QualityRequest(Request):
@@ -20,7 +35,7 @@ class QualityRequest(Request):
     kind: QualityKind = Field(
         description="scl: Sentinel-2 scene classification; qa_pixel: Landsat Collection 2."
     )
-    index: int = Field(default=1, ge=1, le=1000, description="The number of the band.")
+    index: Whole = Field(default=1, ge=1, le=1000, description="The number of the band.")
 
 
 class SceneRequest(Request):
@@ -49,11 +64,14 @@ class SceneRequest(Request):
     bands: Annotated[list[BandName], Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="Common names in the order of the file, - for a band without one."
     )
-    scale: float | None = Field(
+    scale: Number | None = Field(
         default=None, gt=0, le=1e6, description="Physical value = stored value * scale + offset."
     )
-    offset: float | None = Field(default=None, ge=-1e6, le=1e6)
-    key: Line | None = Field(default=None, description="Its short unique name; else the file's.")
+    offset: Number | None = Field(default=None, ge=-1e6, le=1e6)
+    key: SceneKey | None = Field(
+        default=None,
+        description="Its short unique name, without `..` and no id; else the file's.",
+    )
     quality: QualityRequest | None = Field(
         default=None, description="Else a band called SCL or QA_PIXEL, or a file the Item names."
     )

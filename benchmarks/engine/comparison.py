@@ -13,7 +13,7 @@ from benchmarks.engine.plan import Plan
 from benchmarks.engine.rounds import Round, Timed, order
 from benchmarks.engine.workload import Workload
 
-QUESTIONS = ("decode", "forward", "loader", "loader_decode")
+QUESTIONS = ("decode", "forward", "plain", "loader", "loader_decode")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
     python -m benchmarks.engine.limits
 
 A process of its own that answers one question per line, so that it imports and prepares once:
-{"order": ..., "question": "decode" | "loader" | "forward", "threads": n}. The network is the one
-the engine makes of the package, prepared by the same code.
+{"order": ..., "question": "decode" | "loader" | "forward" | "plain", "threads": n}. The network is
+the one the engine makes of the package, prepared by the same code, in a process whose allocator is
+tuned as the engine's is; plain, it is what one would make of it by hand.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Any
 from benchmarks.engine.counters import cpu_s
 from benchmarks.engine.rounds import Timed
 from benchmarks.engine.workload import Workload
+from constellation_pipelines.inference.allocator import tune_allocator
 from constellation_pipelines.inference.protocol import PredictOrder
 
 FORWARD_S = 1.0
@@ -35,7 +37,7 @@ class Limits:
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, workload: Workload, question: str, threads: int) -> Timed:
-        """Decode, loader or forward."""
+        """Decode, loader, forward or plain."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         content = {
@@ -79,6 +81,7 @@ def decode(order: PredictOrder, threads: int) -> tuple[None, float, float]:
     step = grid.block_height_px
 
     def part(number: int) -> None:
+        # In bytes: nothing is kept, which is quickest where each block is read once.
         with rasterio.Env(GDAL_CACHEMAX=64), rasterio.open(order.uri) as raster:
             held = np.empty((len(bands), step, BLOCKS_PX), raster.dtypes[0])
             for row in range(number * step, grid.height_px, threads * step):
@@ -102,13 +105,24 @@ def loader(order: PredictOrder, _: int) -> tuple[None, float, float]:
 
 
 NETWORKS: dict[str, Any] = {}
+PLAIN: dict[str, Any] = {}
 
 
 def forward(order: PredictOrder, threads: int) -> tuple[int, float, float]:
     """The prepared network alone, one fixed batch over and over, each thread by itself."""
+    network = prepared(order)
+    return repeated(network.module, network, threads)
+
+
+def plain(order: PredictOrder, threads: int) -> tuple[int, float, float]:
+    """The same network run step by step: folded, in the same type, channels last, no graph."""
+    return repeated(plainly_prepared(order), prepared(order), threads)
+
+
+def repeated(run: Callable[[Any], Any], network: Any, threads: int) -> tuple[int, float, float]:
+    """A fixed slice of the network's over and over, in each thread."""
     import torch
 
-    network = prepared(order)
     card = network.card
     torch.manual_seed(0)
     side = card.chip_px
@@ -120,7 +134,7 @@ def forward(order: PredictOrder, threads: int) -> tuple[int, float, float]:
         with torch.inference_mode():
             until = time.perf_counter() + FORWARD_S
             while time.perf_counter() < until:
-                network.module(batch)
+                run(batch)
                 done[number] += len(batch)
 
     spent_s, wall_s = parallel(part, threads)
@@ -145,15 +159,31 @@ def prepared(order: PredictOrder) -> Any:
     return NETWORKS[order.model_digest]
 
 
+def plainly_prepared(order: PredictOrder) -> Any:
+    """The package's network as a module."""
+    import torch
+
+    from constellation_pipelines.inference.folding import fold_batch_norms
+    from constellation_pipelines.inference.loading import load_module
+
+    if order.model_digest not in PLAIN:
+        network = prepared(order)
+        module: Any = fold_batch_norms(load_module(Path(order.model_folder), network.card))
+        PLAIN[order.model_digest] = module.to(network.dtype, memory_format=torch.channels_last)
+    return PLAIN[order.model_digest]
+
+
 QUESTIONS: dict[str, Callable[[PredictOrder, int], tuple[int | None, float, float]]] = {
     "decode": decode,
     "loader": loader,
     "forward": forward,
+    "plain": plain,
 }
 
 
 def main() -> None:
     """Answer questions until there are no more."""
+    tune_allocator()
     for line in sys.stdin:
         asked = json.loads(line)
         order = PredictOrder.from_json(asked["order"])

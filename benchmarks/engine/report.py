@@ -48,6 +48,7 @@ def compared_rows(found: Compared) -> list[Measurement]:
     return [
         *verdict_rows(found, conditions),
         row("share of the bound", "", lambda one: one.share_of_bound, OF_BOUND),
+        row("times the bound without our graph", "x", lambda one: one.times_plain_bound),
         *[row(f"times the {NAMES[peer]}", "x", times(peer), TIMES[peer]) for peer in found.peers],
         row("loader, share of decode", "", lambda one: one.loader_share, OF_DECODE),
         row(
@@ -58,6 +59,7 @@ def compared_rows(found: Compared) -> list[Measurement]:
             limit=lambda one: bound_per_cpu_s(one.forward, one.decode),
         ),
         row("network alone, per CPU-second", "1/s", lambda one: one.forward.per_cpu_s),
+        row("network step by step, per CPU-second", "1/s", lambda one: one.plain.per_cpu_s),
         row("decode alone, per CPU-second", "1/s", lambda one: one.decode.per_cpu_s),
         row("chips per second on the clock", "1/s", lambda one: one.ours.per_s, peer=wall(tuned)),
     ]

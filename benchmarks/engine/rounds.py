@@ -64,10 +64,13 @@ def order(peers: Sequence[str], number: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round measured, all visits of one kind added up. `peers` are by name."""
+    """What one round measured, all visits of one kind added up. `peers` are by name; `plain` is
+    the network run step by step.
+    """
 
     ours: Timed
     forward: Timed
+    plain: Timed
     decode: Timed
     loader: Timed
     loader_decode: Timed
@@ -77,6 +80,11 @@ class Round:
     def share_of_bound(self) -> float:
         """Of decoding and inferring alone, how much ours reaches."""
         return self.ours.per_cpu_s / bound_per_cpu_s(self.forward, self.decode)
+
+    @property
+    def times_plain_bound(self) -> float:
+        """How many times what decoding and the network run step by step would allow ours is."""
+        return self.ours.per_cpu_s / bound_per_cpu_s(self.plain, self.decode)
 
     @property
     def loader_share(self) -> float:

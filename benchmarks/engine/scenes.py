@@ -58,7 +58,7 @@ def real(source: Path, size_px: int) -> BenchScene:
     """`source`'s first four bands, mirrored and repeated to `size_px` square; its own CRS."""
     import rasterio
 
-    path = cache_folder() / f"real-{source.stem}-{size_px}.tif"
+    path = cache_folder() / f"real-{source.stem}-{size_px}-4-bands.tif"
     if not path.exists():
         with rasterio.open(source) as scene:
             pixels = scene.read((1, 2, 3, 4))
@@ -145,6 +145,8 @@ def write(
             crs=crs,
             transform=transform or Affine(10, 0, 300_000, 0, -10, 5_000_040),
             interleave="pixel",
+            photometric="MINISBLACK",  # else the last of four bands of 8 bits is alpha
+            alpha="NO",
             tiled=True,
             blockxsize=512,
             blockysize=512,

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import yaml
 
-from constellation_pipelines.stack.ports import any_free
+from constellation_pipelines.stack.ports import claim_any
 
 STATUS = "query Status($run: ID!) { runOrError(runId: $run) { ... on Run { status } } }"
 LEAVE_S = 1.0  # for its process to end after its last event
@@ -42,7 +42,8 @@ class StockDagster:
         self._marks = self._home / "marks"
         self._database_url = database_url
         self._scene = scene
-        self._port = any_free()
+        self._claim = claim_any()
+        self._port = self._claim.port
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

@@ -97,6 +97,8 @@ def api() -> None:
     """Serve the REST API, the WebSocket and the dashboard."""
     import uvicorn
 
+    from api import pauses
+    from api.live.sockets import SERVING, take_descriptors
     from api.main import create_app
     from constellation_pipelines.observability.logs import configure_logging
     from constellation_pipelines.stack.attach import attached
@@ -105,13 +107,17 @@ def api() -> None:
     settings = attached(load_settings())
     check_host(settings)
     configure_logging()
+    take_descriptors()
+    app = create_app(settings)
+    pauses.shorten()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,  # its lines go with ours
         access_log=False,
         timeout_graceful_shutdown=5,
+        **SERVING,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import httpx
 
+MODEL = "eurosat-landcover"
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -53,8 +54,8 @@ class DemoClient:
         return len(self._get(f"/runs/{run_id}/tiles", limit=10_000)["features"])
 
     def model(self) -> str:
-        """The first model there is."""
-        return str(self._get("/models")["items"][0]["reference"])
+        """The newest version of the classifier that comes with Constellation."""
+        return str(self._get(f"/models/{MODEL}")["reference"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any] | Refusal:
         reply = self._http.post(path, json=body)

@@ -19,7 +19,7 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import envelope, streams, subjects
 
-ACK_TIMEOUT_S = 5.0
+ACK_TIMEOUT_S = 15.0  # a busy disk takes seconds; a server that is gone is noticed otherwise
 MAX_IN_FLIGHT = 4096
 RECONNECT_WAIT_S = 0.25
 DEFAULT_PORT = 4222
@@ -62,7 +62,8 @@ class Bus:
         self._connecting = asyncio.Lock()
         self._stream: JetStreamContext | None = None
         self._on_lost: list[Callable[[], None]] = []
-        self._in_flight: list[asyncio.Future[PubAck]] = []
+        self._in_flight: set[asyncio.Future[PubAck]] = set()
+        self._previous: str | None = None  # the message before the next one of the events' stream
 
     @property
     def connected(self) -> bool:
@@ -136,6 +137,7 @@ class Bus:
         await self.ensure(streams.EVENTS)
         client = self._connected()
         self._stream = client.jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
+        self._previous = None
 
     async def ensure(self, config: StreamConfig) -> None:
         """Make a stream, or bring it to these limits. Raises ServiceUnavailable."""
@@ -162,13 +164,15 @@ class Bus:
         if not self.connected:
             return 0
         stream = self._connected().jetstream(publish_async_max_pending=MAX_IN_FLIGHT)
-        acks = self._in_flight = []
+        acks: list[asyncio.Future[PubAck]] = []
         try:
             for one in messages:
                 headers = {Header.MSG_ID.value: one.id}
-                acks.append(
-                    await stream.publish_async(one.subject, one.data, ACK_TIMEOUT_S, None, headers)
+                ack = await stream.publish_async(
+                    one.subject, one.data, ACK_TIMEOUT_S, None, headers
                 )
+                self._wait_for(ack)
+                acks.append(ack)
         except (NatsError, OSError) as error:
             log.warning("publishing stopped: %r", error)
         return await count_acknowledged(acks)
@@ -213,31 +217,36 @@ class Bus:
             raise ServiceUnavailable("NATS does not answer right now") from error
         return sum((info.state.subjects or {}).values())
 
-    async def publish(self, events: Sequence[Event]) -> int:
-        """Publish in order, all in flight at once; return how many, from the first, are kept.
+    async def send(self, events: Sequence[Event]) -> "list[asyncio.Future[PubAck]]":
+        """Publish in order, without waiting for any of them to be kept; `settle` does that.
 
-        Each message names its predecessor, so one that fails takes all after it with it and the
-        order in the stream is the order of `events`. Publishing an event again within two minutes
-        leaves one message.
+        Each message names its predecessor, also that of an earlier call, so one that fails takes
+        all after it with it and the order in the stream is the order of sending. Publishing an
+        event again within two minutes leaves one message. Fewer futures than events come back
+        where the server went away.
         """
-        stream = self._stream
-        if stream is None or not self.connected:
-            return 0
-        acks = self._in_flight = []
-        previous: str | None = None
+        acks: list[asyncio.Future[PubAck]] = []
         try:
             for event in events:
+                if self._stream is None or not self.connected:
+                    break
                 headers = {Header.MSG_ID.value: message_id(event)}
-                if previous is not None:
-                    headers[Header.EXPECTED_LAST_MSG_ID.value] = previous
+                if self._previous is not None:
+                    headers[Header.EXPECTED_LAST_MSG_ID.value] = self._previous
                 subject = subjects.of_event(event.type, event.account, event.job_id, event.run_id)
                 data = envelope.encode(event).encode()
-                acks.append(await stream.publish_async(subject, data, ACK_TIMEOUT_S, None, headers))
-                previous = headers[Header.MSG_ID.value]
+                ack = await self._stream.publish_async(subject, data, None, None, headers)
+                self._wait_for(ack)
+                acks.append(ack)
+                self._previous = headers[Header.MSG_ID.value]
         except (NatsError, OSError) as error:
             log.warning("publishing stopped: %r", error)
+        return acks
+
+    async def settle(self, acks: "Sequence[asyncio.Future[PubAck]]") -> int:
+        """How many of these messages, from the first, the stream has kept, once that is known."""
         kept = await count_acknowledged(acks)
-        if kept < len(events):
+        if kept < len(acks):
             self._stream = None  # it may be gone, and what is in flight is unknown
         return kept
 
@@ -257,8 +266,12 @@ class Bus:
         for call in self._on_lost:
             call()
 
+    def _wait_for(self, ack: "asyncio.Future[PubAck]") -> None:
+        self._in_flight.add(ack)
+        ack.add_done_callback(self._in_flight.discard)
+
     def _give_up_acks(self) -> None:
-        for ack in self._in_flight:
+        for ack in list(self._in_flight):
             ack.cancel()
 
     async def _erred(self, error: Exception) -> None:
@@ -273,9 +286,15 @@ class Bus:
 
 
 async def count_acknowledged(acks: Sequence[asyncio.Future[PubAck]]) -> int:
-    """How many messages the stream took before the first that it did not; forget the others."""
-    if acks:
-        await asyncio.wait(acks, timeout=ACK_TIMEOUT_S)
+    """How many messages the stream took before the first that it did not; forget the others.
+
+    Of which nothing is heard for ACK_TIMEOUT_S, they count as not taken.
+    """
+    pending = set(acks)
+    while pending:
+        done, pending = await asyncio.wait(pending, timeout=ACK_TIMEOUT_S)
+        if not done:
+            break
     failed = (ack for ack in acks if not ack.done() or ack.cancelled() or ack.exception())
     first = next(failed, None)
     kept = len(acks) if first is None else list(acks).index(first)

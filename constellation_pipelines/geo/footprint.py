@@ -118,7 +118,11 @@ def _footprints(grid: Grid, windows: Sequence[Window], edge_points: int) -> list
     longest_px = max(max(window.width_px, window.height_px) for window in windows)
     if longest_px * pixel_m > WIDE_EDGE_M:
         edge_points = WIDE_EDGE_POINTS
-    return _polygons(grid, outlines(grid, windows, edge_points, pixel_m))
+    drawn = outlines(grid, windows, edge_points, pixel_m)
+    try:
+        return _polygons(grid, drawn)
+    except shapely.errors.GEOSException as error:  # of outlines that cross themselves
+        raise SceneRefused(FOLDED) from error
 
 
 def _check_way_back(grid: Grid, columns: Coordinates, rows: Coordinates) -> None:
@@ -154,10 +158,7 @@ def _polygons(grid: Grid, drawn: Outlines) -> list[MultiPolygon]:
     for index in (~plain).nonzero()[0]:
         part = slice(starts[index], ends[index])
         pole_deg = _pole_deg(grid, float(turn_deg[index]))
-        try:
-            parts = dateline.split_ring(lon_deg[part], lat_deg[part], pole_deg)
-        except shapely.errors.GEOSException as error:  # of outlines that cross themselves
-            raise SceneRefused(FOLDED) from error
+        parts = dateline.split_ring(lon_deg[part], lat_deg[part], pole_deg)
         footprints[index] = MultiPolygon(dateline.unmistakable(parts))
     wide = (plain & (east - west > dateline.TURN_DEG / 2)).nonzero()[0]
     for index in wide:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from constellation_pipelines.domain.errors import ConstellationError, ReadFailed
 
-AHEAD = 2
+AHEAD = 4
 
 Item = TypeVar("Item")
 

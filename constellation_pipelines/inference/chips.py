@@ -50,7 +50,7 @@ def cut(pixels: Pixels, tile: Window, chip_px: int) -> Pixels:
 def valid_fractions(valid: NDArray[np.bool_], tile: Window, chip_px: int) -> NDArray[np.float64]:
     """Per chip, the share of the pixels it owns that hold data."""
     if valid.all():
-        return np.ones(len(chip_windows(tile, chip_px)))
+        return np.ones(cell_rows(tile, chip_px) * cell_columns(tile, chip_px))
     counts = cell_counts(np.pad(valid, margins(tile, chip_px)), chip_px)
     sizes = cell_counts(np.pad(np.ones_like(valid), margins(tile, chip_px)), chip_px)
     return counts / sizes
@@ -86,4 +86,9 @@ def margins(tile: Window, chip_px: int) -> tuple[tuple[int, int], tuple[int, int
 
 def cell_rows(tile: Window, chip_px: int) -> int:
     """How many rows of chips a tile has."""
-    return len(spans(tile.row_off_px, tile.row_end_px, chip_px))
+    return -(-tile.row_end_px // chip_px) - tile.row_off_px // chip_px
+
+
+def cell_columns(tile: Window, chip_px: int) -> int:
+    """How many columns of chips a tile has."""
+    return -(-tile.col_end_px // chip_px) - tile.col_off_px // chip_px

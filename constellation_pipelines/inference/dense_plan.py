@@ -19,13 +19,8 @@ SAMPLE_PX = 4  # of a scene's rows and columns every fourth is sampled, from the
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
-    """A row of cells: those to read of it, and the rows of chips that can be cut once it is read.
+    """A row of cells: those to read of it, and the rows of chips that can be cut once they are."""
 
-    Of what was read before, pixels from row `top` on are still needed; `bottom` is its own end.
-    """
-
-    top: int
-    bottom: int
     cells: list[Window]
     ready: list[int]
 
@@ -74,15 +69,15 @@ class DensePlan:
 
     def tiles_near(self, window: Window, margin_px: int) -> tuple[Window, ...]:
         """The tiles that share pixels with a window grown by a margin on each side, in order."""
-        grown = Window(
-            window.row_off_px - margin_px,
-            window.col_off_px - margin_px,
-            window.height_px + 2 * margin_px,
-            window.width_px + 2 * margin_px,
+        top, bottom = window.row_off_px - margin_px, window.row_end_px + margin_px
+        left, right = window.col_off_px - margin_px, window.col_end_px + margin_px
+        first = bisect_left(self._tops, top - self._tallest_px)
+        last = bisect_left(self._tops, bottom)
+        return tuple(
+            tile
+            for tile in self.windows[first:last]
+            if tile.col_off_px < right and left < tile.col_end_px and top < tile.row_end_px
         )
-        first = bisect_left(self._tops, grown.row_off_px - self._tallest_px)
-        last = bisect_left(self._tops, grown.row_end_px)
-        return tuple(tile for tile in self.windows[first:last] if common(tile, grown))
 
     @cached_property
     def _tops(self) -> list[int]:
@@ -101,8 +96,7 @@ class DensePlan:
             seen = [row for row in waiting if self.rows.inside(row)[0] < bottom]
             ready = [row for row in seen if self.rows.inside(row)[1] <= bottom]
             if seen:
-                first_px = min(self.rows.inside(seen[0])[0], top)
-                yield CellRow(first_px, bottom, self._cells(top, bottom, seen), ready)
+                yield CellRow(self._cells(top, bottom, seen), ready)
             waiting = waiting[len(ready) :]
 
     def _cells(self, top: int, bottom: int, rows: list[int]) -> list[Window]:

@@ -111,14 +111,14 @@ class DenseTiles:
         plan = DensePlan(self._grid, self._card, windows)
         spoilt = {tile: SPOILT for tile in plan.windows if spoils(tile)}
         yield Piece([], [plan, Strip([], spoilt, {})])
-        canvas = Canvas(len(self._card.bands), self._grid.width_px, source.dtype)
+        bands, chip_px = len(self._card.bands), self._card.chip_px
+        canvas = Canvas(bands, source.dtype, plan.cell_px[0], chip_px)
         for row in plan.strips():
             cells, ready = row.cells, row.ready
-            canvas.move(row.top, row.bottom)
             done = 0
-            for group in group_reads(cells, source.px_bytes):
+            for group in group_reads(cells, source.px_bytes, source.read_bytes):
                 whole = extent(group)
-                began(plan.tiles_near(whole, self._card.chip_px))
+                began(plan.tiles_near(whole, chip_px))
                 strip = paint(canvas, source, group, plan)
                 began(())
                 end = self._grid.width_px if group[-1] is cells[-1] else whole.col_end_px
@@ -142,14 +142,14 @@ class DenseTiles:
                 for column in plan.wanted[row]
                 if columns[0] < plan.columns.inside(column)[1] <= columns[1]
             ]
-            seen = {place: bool(canvas.valid(plan.inside(place)).any()) for place in places}
+            seen = {place: canvas.any_valid(plan.inside(place)) for place in places}
             strip.empty.extend(place for place in places if not seen[place])
             if any(seen.values()):
                 cuts.append(self._chips(plan, canvas, [place for place in places if seen[place]]))
         return cuts
 
     def _chips(self, plan: DensePlan, canvas: Canvas, places: list[Place]) -> Cut:
-        whole = all(bool(canvas.valid(plan.inside(place)).all()) for place in places)
+        whole = all(canvas.all_valid(plan.inside(place)) for place in places)
         pixels = canvas.chips([plan.edged(place) for place in places], self._card.chip_px)
         holes = None
         if not whole:
@@ -294,11 +294,11 @@ def paint(canvas: Canvas, source: Source, group: Sequence[Window], plan: DensePl
     began = time.perf_counter()
     whole, failed = extent(group), {}
     try:
-        canvas.paint(whole, *source.read(whole))
+        canvas.paint(whole, source)
     except ReadFailed:
         for cell in group:
             try:
-                canvas.paint(cell, *source.read(cell))
+                canvas.paint(cell, source)
             except ReadFailed as error:
                 failed.update(dict.fromkeys(plan.tiles_near(cell, 0), error.message))
     owners = plan.tiles_near(whole, 0)

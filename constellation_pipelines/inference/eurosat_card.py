@@ -106,7 +106,8 @@ def describe(
 def hyperparameters_of(trained: Trained) -> dict[str, Any]:
     """What to set to train it again."""
     plan = trained.plan
-    return {
+    start = {"start": trained.began_from, "teacher_share": plan.teacher_share}
+    return (start if trained.began_from else {}) | {
         "epochs": plan.epochs,
         "seed": plan.seed,
         "batch_size": plan.batch_size,

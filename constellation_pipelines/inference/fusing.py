@@ -15,6 +15,10 @@ from typing import Any
 import torch  # noqa: TID253 - only the engine imports this module
 from torch import Tensor, nn  # noqa: TID253
 
+from constellation_pipelines.inference.matrix_conv import as_matrices
+from constellation_pipelines.inference.pooled_mean import pooled_means
+from constellation_pipelines.inference.split_conv import split_convs
+
 Forward = Callable[[Tensor], Tensor]
 
 WARM_UP_RUNS = 3  # the graph is compiled in the second
@@ -39,7 +43,7 @@ def fused(module: nn.Module, example: Tensor) -> Forward:
         return module
     expected = module(example)
     try:
-        graph = traced(module, example)
+        graph = traced(rewritten(module, example[:1]), example)
         for _ in range(WARM_UP_RUNS):
             found = graph(example)
     except Exception as error:  # whatever a foreign network makes of being traced
@@ -49,6 +53,11 @@ def fused(module: nn.Module, example: Tensor) -> Forward:
         log.warning("not fused: the graph does not say what the network says")
         return module
     return graph
+
+
+def rewritten(module: nn.Module, chip: Tensor) -> nn.Module:
+    """The same function in steps that suit a processor, for chips of that size."""
+    return as_matrices(pooled_means(split_convs(module, chip), chip), chip)
 
 
 def traced(module: nn.Module, example: Tensor) -> Forward:

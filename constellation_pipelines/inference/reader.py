@@ -13,8 +13,6 @@ from constellation_pipelines.domain.errors import ReadFailed
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.source import Source
 
-LARGEST_READ_BYTES = 8_000_000
-
 Began = Callable[[tuple[Window, ...]], None]
 
 
@@ -32,8 +30,10 @@ class Tile:
     error: str | None = None
 
 
-def group_reads(windows: Sequence[Window], bytes_per_px: int) -> list[tuple[Window, ...]]:
-    """Tiles to read together, top to bottom: neighbours in one row, within LARGEST_READ_BYTES.
+def group_reads(
+    windows: Sequence[Window], bytes_per_px: int, largest_bytes: int
+) -> list[tuple[Window, ...]]:
+    """Tiles to read together, top to bottom: neighbours in one row, within `largest_bytes`.
 
     The first group is a single tile, so that the first result comes soon.
     """
@@ -43,7 +43,7 @@ def group_reads(windows: Sequence[Window], bytes_per_px: int) -> list[tuple[Wind
         group: tuple[Window, ...] = ()
         for tile in row:
             whole = extent((*group, tile))
-            too_large = whole.height_px * whole.width_px * bytes_per_px > LARGEST_READ_BYTES
+            too_large = whole.height_px * whole.width_px * bytes_per_px > largest_bytes
             if group and (too_large or not groups or tile.col_off_px != group[-1].col_end_px):
                 groups.append(group)
                 group = ()
@@ -63,7 +63,7 @@ def read_tiles(
     source: Source, windows: Sequence[Window], began: Began = lambda _: None
 ) -> Iterator[list[Tile]]:
     """Groups of tiles. `began` hears which are being read; () when none is."""
-    for group in group_reads(windows, source.px_bytes):
+    for group in group_reads(windows, source.px_bytes, source.read_bytes):
         began(group)
         tiles = read_group(source, group)
         began(())

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from constellation_pipelines.domain.errors import ReadFailed
 from constellation_pipelines.domain.quality import QualityMask
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.imagery.block_cache import block_cache, needed_bytes
 from constellation_pipelines.imagery.clouds import cloud_fraction
 from constellation_pipelines.imagery.raster import open_raster
 from constellation_pipelines.imagery.resampled import open_on_grid
 
-BLOCK_CACHE_MB = 64
+LARGEST_READ_BYTES = 8_000_000
+SMALL_READ_BYTES = 1_000_000  # stays in a core's own cache: where more gives nothing, it costs
 SAME_PLACE_PX = 0.5  # two grids of one extent have their corners as near as this
 UNREADABLE = "the pixels of this tile cannot be read: a block of the file is damaged or missing"
 MASK_UNREADABLE = "the quality mask of this tile cannot be read: a block of it is damaged"
@@ -41,27 +44,44 @@ class ReadOrder:
 
 
 class Source:
-    """An opened raster, and its quality mask where it has one."""
+    """An opened raster, and its quality mask where it has one.
 
-    def __init__(self, raster: Any, order: ReadOrder, mask: Any) -> None:
+    `px_bytes` is what a pixel takes in memory, `read_bytes` how much to read at once.
+    """
+
+    def __init__(
+        self, raster: Any, order: ReadOrder, mask: Any, mask_room: ExitStack, *, whole_blocks: bool
+    ) -> None:
+        """`mask_room` holds what the mask needs of GDAL's cache: clouds are asked for before pixels
+        are, so it goes with the first read. `whole_blocks`: no block is shared by two of the
+        order's windows.
+        """
+        self._mask_room = mask_room
         self._raster = raster
         self._order = order
         self._mask = mask
-        self._own_mask = has_own_mask(raster)
+        self._alpha = alpha_band(raster, order.bands[0])
+        self._own_mask = self._alpha is None and has_own_mask(raster)
         kinds = [np.dtype(raster.dtypes[band - 1]) for band in order.bands]
         self.px_bytes = len(kinds) * max(kind.itemsize for kind in kinds)
         self.dtype = np.result_type(*kinds)
+        self.read_bytes = SMALL_READ_BYTES if whole_blocks else LARGEST_READ_BYTES
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Pixels (bands, height, width) and validity (height, width). Raises ReadFailed."""
         from rasterio.errors import RasterioError
 
         order, place = self._order, place_of(window)
+        self._mask_room.close()
+        # Alpha with the others: by itself, or as a mask, it has GDAL decode every block again.
+        bands = [*order.bands, self._alpha] if self._alpha else list(order.bands)
         try:
-            pixels = self._raster.read(list(order.bands), window=place)
+            pixels = self._raster.read(bands, window=place)
             mask = self._raster.read_masks(order.bands[0], window=place) if self._own_mask else None
         except (RasterioError, ValueError) as error:
             raise ReadFailed(UNREADABLE) from error
+        if self._alpha:
+            pixels, mask = pixels[:-1], pixels[-1]
         return pixels, validity(pixels, order.nodata, mask)
 
     def cloud_fraction(self, window: Window) -> float | None:
@@ -92,10 +112,7 @@ def open_source(order: ReadOrder) -> Iterator[Source]:
 
     Raises ReadFailed for one that cannot be what was registered, and what opening it raises.
     """
-    import rasterio
-
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=BLOCK_CACHE_MB))
         raster = stack.enter_context(open_raster(order.path))
         check_unchanged(raster, order)
         mask = None
@@ -103,9 +120,15 @@ def open_source(order: ReadOrder) -> Iterator[Source]:
             mask = stack.enter_context(open_raster(Path(order.quality.uri)))
             if order.quality.index > mask.count:
                 raise ReadFailed("the scene's quality mask has changed; register the scene again")
+        mask_room = stack.enter_context(ExitStack())
+        if mask is not None:
+            needed = needed_bytes(mask, order.grid, order.windows)
+            mask_room.enter_context(block_cache(needed))
+        needed = needed_bytes(raster, order.grid, order.windows)
+        stack.enter_context(block_cache(needed))
         if raster.shape != (order.grid.height_px, order.grid.width_px):
             raster = stack.enter_context(open_on_grid(raster, order.grid, kernel(raster, order)))
-        yield Source(raster, order, mask)
+        yield Source(raster, order, mask, mask_room, whole_blocks=needed == 0)
 
 
 def kernel(raster: Any, order: ReadOrder) -> Any:
@@ -154,20 +177,45 @@ def has_own_mask(raster: Any) -> bool:
     return any(flag in own for flags in raster.mask_flag_enums for flag in flags)
 
 
+def alpha_band(raster: Any, band: int) -> int | None:
+    """The number of the band that is a band's mask, from 1; None where that is another thing."""
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    if MaskFlags.alpha not in raster.mask_flag_enums[band - 1] or len(set(raster.dtypes)) > 1:
+        return None
+    try:
+        return int(raster.colorinterp.index(ColorInterp.alpha)) + 1
+    except ValueError:  # not there, or an interpretation newer than the library
+        return None
+
+
 def validity(
-    pixels: NDArray[Any], nodata: float | None, mask: NDArray[np.uint8] | None
+    pixels: NDArray[Any], nodata: float | None, mask: NDArray[Any] | None
 ) -> NDArray[np.bool_]:
     """Pixels that hold data.
 
     Not those whose bands are all nodata (one dark band may well have that value), nor those with a
     NaN or infinite value in any band, nor those the file's own mask leaves out.
     """
-    valid = np.ones(pixels.shape[1:], np.bool_) if mask is None else mask > 0
+    parts = [] if mask is None else [mask > 0]
     if np.issubdtype(pixels.dtype, np.floating):
-        valid &= np.isfinite(pixels).all(0)
+        parts += [np.isfinite(band) for band in pixels]
     if nodata is not None and math.isfinite(nodata):
-        valid &= holds_other_than(pixels, nodata)
+        parts.append(holds_other_than(pixels, nodata))
+    if not parts:
+        return all_true(pixels.shape[1:])
+    valid, *others = parts
+    for part in others:
+        valid &= part
     return valid
+
+
+@lru_cache(maxsize=8)
+def all_true(shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Nothing but True, one for all who want it; not to be written to."""
+    found = np.ones(shape, np.bool_)
+    found.setflags(write=False)
+    return found
 
 
 def holds_other_than(pixels: NDArray[Any], nodata: float) -> NDArray[np.bool_]:

@@ -7,10 +7,11 @@ Python processes per step. On a busy host they cost as much as the step's first 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
-from dagster import Field, Int, StringSource
+from dagster import Field, Float, StringSource
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
@@ -22,7 +23,7 @@ from dagster._serdes import ConfigurableClassData
 
 BASE_DIR = Field(StringSource, description="Folder of the files, one folder per run below it.")
 POLLING_TIMEOUT = Field(
-    Int,
+    Float,
     is_required=False,
     description="Seconds between two looks for new lines while Dagster's UI shows a growing log.",
 )
@@ -52,7 +53,11 @@ class ConstellationComputeLogManager(LocalComputeLogManager):
         """Send both streams to the step's files until the step ends."""
         out = self._file(log_key, ComputeIOType.STDOUT)
         err = self._file(log_key, ComputeIOType.STDERR)
-        with redirect_to_file(sys.stdout, out), redirect_to_file(sys.stderr, err):
+        with (
+            line_by_line(sys.stdout),
+            redirect_to_file(sys.stdout, out),
+            redirect_to_file(sys.stderr, err),
+        ):
             yield CapturedLogContext(log_key)
         done = self.complete_artifact_path(log_key)  # type: ignore[no-untyped-call]  # Dagster's own
         Path(done).touch()
@@ -61,3 +66,17 @@ class ConstellationComputeLogManager(LocalComputeLogManager):
         path = self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[stream])
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         return str(path)
+
+
+@contextmanager
+def line_by_line(stream: TextIO) -> Iterator[None]:
+    """Have each line of a stream leave when it ends, as on a terminal: a file gets 8 kB at once."""
+    if not isinstance(stream, TextIOWrapper):  # somebody else's, who knows what they want
+        yield
+        return
+    before = stream.line_buffering
+    stream.reconfigure(line_buffering=True)
+    try:
+        yield
+    finally:
+        stream.reconfigure(line_buffering=before)

@@ -12,6 +12,7 @@ from typing import IO
 
 from constellation_pipelines.stack.account import Account
 from constellation_pipelines.stack.waiting import wait_until
+from constellation_pipelines.worker.process import hear_signals
 
 PR_SET_PDEATHSIG = 1
 
@@ -32,8 +33,8 @@ def spawn(
     """
     options = account.popen_options if account else {}
     with warnings.catch_warnings():
-        # From 3.12 on Python warns of a hook between fork and exec; this one calls two libc
-        # functions that were looked up before the fork.
+        # From 3.12 on Python warns of a hook between fork and exec; this one makes a few system
+        # calls, with what was looked up before the fork.
         warnings.simplefilter("ignore", DeprecationWarning)
         return subprocess.Popen(
             list(command),
@@ -55,6 +56,7 @@ def _tie_to_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
     parent = os.getpid()
 
     def tie() -> None:
+        hear_signals()
         prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)

@@ -69,7 +69,9 @@ def instance_config(home: Path) -> dict[str, Any]:
         "compute_logs": {
             "module": "constellation_pipelines.launcher.compute_logs",
             "class": "ConstellationComputeLogManager",
-            "config": {"base_dir": str(home / "compute_logs")},
+            # While a page shows a step's output, Dagster looks for more of it so often. It would be
+            # each 2.5 s.
+            "config": {"base_dir": str(home / "compute_logs"), "polling_timeout": 0.2},
         },
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},  # no sign-up form before the first page

@@ -17,13 +17,15 @@ from constellation_pipelines.stack.waiting import wait_until
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
-# Acknowledged messages are on disk: JetStream otherwise syncs every two minutes.
+# What NATS keeps is a copy: of events in Postgres, of lines in files that nobody syncs either. So
+# it survives the death of the server, and of the machine but for a second. Waiting for the disk at
+# each message costs a log's reader some milliseconds a line, and seconds where the disk is busy.
 CONFIGURATION = """\
 listen: "{host}:{port}"
 server_name: constellation
 jetstream {{
   store_dir: {store}
-  sync_interval: always
+  sync_interval: "1s"
 }}
 """
 
@@ -45,7 +47,8 @@ class EmbeddedNats:
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         self.folder = folder.absolute()
-        self.port = port if port is not None else ports.any_free()
+        self._claim = ports.claim_any() if port is None else None
+        self.port = self._claim.port if self._claim else port or 0
         self.account = accounts.service_account()
         self.home = accounts.reachable_folder(self.account, self.folder, "server")
         self.program = find_server()
@@ -106,6 +109,8 @@ class EmbeddedNats:
         """Delete the stored streams, wherever they lie. Stop the server first."""
         accounts.forget_folder(self.folder / "server.path")
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._claim:
+            self._claim.release()
 
     def __enter__(self) -> Self:
         return self.start()

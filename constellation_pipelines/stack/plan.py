@@ -31,6 +31,7 @@ class Plan:
     dagster_port: int
     code_port: int
     dagster_dir: Path
+    book: ports.PortBook  # keeps the ports ours
 
     @property
     def api_url(self) -> str:
@@ -75,6 +76,7 @@ def make_plan(settings: Settings, stack_id: str) -> Plan:
         dagster_port=book.choose("dagster-webserver", DAGSTER_PORT),
         code_port=code_port,
         dagster_dir=dagster_home.write(settings.data_dir, code_port, settings.definitions),
+        book=book,
     )
 
 
@@ -97,7 +99,7 @@ def choose_api_port(settings: Settings, book: ports.PortBook) -> int:
     Raises Conflict when the port that was asked for is taken.
     """
     asked = settings.api_port if "api_port" in settings.model_fields_set else 0
-    if asked and not ports.is_free(asked):
+    if asked and not book.claim("api", asked):
         raise Conflict(
             f"CONSTELLATION_API_PORT={asked} is taken by another program: name another port, or "
             "unset it to have a free one chosen",

@@ -21,7 +21,7 @@ COLUMNS = "id, type, ts as at, job_id, run_id, account, payload"
 
 UNPUBLISHED = f"""
 select {COLUMNS} from constellation.events
- where published_at is null
+ where published_at is null and id <> all(%(in_flight)s)
  order by id
  limit %(limit)s
 """

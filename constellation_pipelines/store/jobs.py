@@ -1,7 +1,8 @@
 """Jobs: what people submitted, with the sums over their runs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,14 +24,19 @@ QUEUE_CHANNEL = "constellation_queue"
 LOCK = "select constellation.lock_job(%(id)s)"
 SETTLE = "select constellation.settle_job(%(id)s)"
 NOTIFY = "select pg_notify(%(channel)s, %(id)s::text)"
+EMIT_AND_NOTIFY = f"{events.EMIT}, pg_notify(%(channel)s, %(job_id)s::text)"
 
-# Waits for a concurrent request with the same key, then inserts nothing.
-INSERT = """
-insert into constellation.jobs
-       (id, name, params, priority, state, origin, submitted_by, idempotency_key, request_digest)
-values (%(id)s, %(name)s, %(params)s, %(priority)s, 'PENDING', 'api', %(submitted_by)s,
-        %(idempotency_key)s, %(request_digest)s)
-on conflict (submitted_by, idempotency_key) do nothing
+# Waits for a concurrent request with the same key, then inserts nothing: neither job nor runs.
+INSERT = f"""
+with job as (
+  insert into constellation.jobs
+         (id, name, params, priority, state, origin, submitted_by, idempotency_key, request_digest)
+  values (%(id)s, %(name)s, %(params)s, %(priority)s, 'PENDING', 'api', %(submitted_by)s,
+          %(idempotency_key)s, %(request_digest)s)
+  on conflict (submitted_by, idempotency_key) do nothing
+  returning id, submitted_by, created_at
+), made as ({runs.INSERT_FOR.format(job="job")})
+select created_at from job
 """
 
 OF_KEY = """
@@ -38,33 +44,44 @@ select id, request_digest from constellation.jobs
  where submitted_by = %(submitted_by)s and idempotency_key = %(idempotency_key)s
 """
 
-# Of runs that retried a scene only the newest counts. Tiles belong to the run that wrote them last,
-# so the area of a run that has ended is what it noted at its end.
-SUMMED = """
-select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
-       j.started_at, j.finished_at, j.error, sums.*, covered.area_km2
-  from {jobs} j
- cross join lateral (
-   select coalesce(sum(tiles_planned), 0)::int as tiles_planned,
-          coalesce(sum(tiles_reused), 0)::int as tiles_reused,
-          coalesce(sum(tiles_completed), 0)::int as tiles_completed,
-          coalesce(sum(tiles_failed), 0)::int as tiles_failed,
-          coalesce(sum(tiles_skipped), 0)::int as tiles_skipped
-     from (select distinct on (coalesce(r.scene_id, r.id)) r.*
-             from constellation.runs r
-            where r.job_id = j.id
-            order by coalesce(r.scene_id, r.id), r.created_at desc, r.id desc) newest
- ) sums
- cross join lateral (
-   select coalesce(sum(coalesce(
-            (r.metrics ->> 'area_km2')::float8,
-            (select sum(t.area_km2) from constellation.tiles t
-              where t.run_id = r.id and t.state = 'COMPLETED'))), 0) as area_km2
-     from constellation.runs r where r.job_id = j.id
- ) covered
+# The sums over the runs of the jobs in `page`. Of runs that retried a scene only the newest counts.
+# Tiles belong to the run that wrote them last, so the area of a run that has ended is what it noted
+# at its end.
+SUMS = """
+of_jobs as (
+  select r.job_id, r.tiles_planned, r.tiles_reused, r.tiles_completed, r.tiles_failed,
+         r.tiles_skipped,
+         coalesce((r.metrics ->> 'area_km2')::float8,
+                  (select sum(t.area_km2) from constellation.tiles t
+                    where t.run_id = r.id and t.state = 'COMPLETED')) as area_km2,
+         row_number() over (partition by r.job_id, coalesce(r.scene_id, r.id)
+                            order by r.created_at desc, r.id desc) = 1 as newest
+    from page join constellation.runs r on r.job_id = page.id
+),
+sums as (
+  select job_id, sum(tiles_planned) filter (where newest) as tiles_planned,
+         sum(tiles_reused) filter (where newest) as tiles_reused,
+         sum(tiles_completed) filter (where newest) as tiles_completed,
+         sum(tiles_failed) filter (where newest) as tiles_failed,
+         sum(tiles_skipped) filter (where newest) as tiles_skipped, sum(area_km2) as area_km2
+    from of_jobs group by job_id
+)
 """
 
-FIND = SUMMED.format(jobs="constellation.jobs") + " where j.id = %(id)s"
+SUMMED = """
+coalesce(s.tiles_planned, 0)::int as tiles_planned,
+coalesce(s.tiles_reused, 0)::int as tiles_reused,
+coalesce(s.tiles_completed, 0)::int as tiles_completed,
+coalesce(s.tiles_failed, 0)::int as tiles_failed,
+coalesce(s.tiles_skipped, 0)::int as tiles_skipped, coalesce(s.area_km2, 0) as area_km2
+"""
+
+FIND = f"""
+with page as (select * from constellation.jobs where id = %(id)s), {SUMS}
+select j.id, j.name, j.state, j.priority, j.origin, j.submitted_by, j.params, j.created_at,
+       j.started_at, j.finished_at, j.error, {SUMMED}
+  from page j left join sums s on s.job_id = j.id
+"""
 
 STATE_FOR_UPDATE = "select state, origin from constellation.jobs where id = %(id)s for update"
 
@@ -105,26 +122,60 @@ class NewJob:
     request_digest: str | None = None
 
 
-def submit(connection: Connection, job: NewJob, planned: Sequence[NewRun]) -> tuple[UUID, bool]:
-    """Write a job, its runs and its event; return its id and whether it is new.
+def submit(connection: Connection, job: NewJob, planned: Sequence[NewRun]) -> tuple[Job, bool]:
+    """Write a job, its runs and its event; return the job and whether it is new.
 
-    A repeated request gives the id of the first one. Raises Conflict when its key was used for
+    A repeated request gives the job of the first one. Raises Conflict when its key was used for
     another request.
     """
-    job_id = new_id()
-    args = asdict(job) | {"id": job_id, "params": Jsonb(asdict(job.params))}
-    if connection.execute(INSERT, args).rowcount == 0:
-        return repeated(connection, job), False
-    runs.insert(connection, job_id, planned)
+    job_id, params = new_id(), fields_of(job.params)
+    args = fields_of(job) | {"id": job_id, "params": Jsonb(params)} | runs.columns_of(planned)
+    row = connection.execute(INSERT, args).fetchone()
+    if row is None:
+        return find(connection, repeated(connection, job)), False
+    made = new_job(job_id, job, params, planned, row["created_at"])
     payload = {
-        "state": JobState.PENDING,
-        "origin": "api",
-        "name": job.name,
-        "tiles_planned": sum(run.tiles_planned for run in planned),
+        "state": made.state,
+        "origin": made.origin,
+        "name": made.name,
+        "tiles_planned": made.tiles_planned,
     }
-    events.emit(connection, "job.submitted", job_id, None, payload)
-    connection.execute(NOTIFY, {"channel": SUBMITTED_CHANNEL, "id": job_id})
-    return job_id, True
+    args = {"type": "job.submitted", "job_id": job_id, "run_id": None, "payload": Jsonb(payload)}
+    connection.execute(EMIT_AND_NOTIFY, args | {"channel": SUBMITTED_CHANNEL})
+    return made, True
+
+
+def new_job(
+    id: UUID, job: NewJob, params: dict[str, Any], planned: Sequence[NewRun], created_at: datetime
+) -> Job:
+    """The job that has just been written, as `find` would find it."""
+    return Job(
+        id=id,
+        name=job.name,
+        state=JobState.PENDING,
+        priority=job.priority,
+        origin="api",
+        submitted_by=job.submitted_by,
+        params=params,
+        created_at=created_at,
+        started_at=None,
+        finished_at=None,
+        error=None,
+        tiles_planned=sum(run.tiles_planned for run in planned),
+        tiles_reused=sum(run.tiles_reused for run in planned),
+        tiles_completed=0,
+        tiles_failed=0,
+        tiles_skipped=0,
+        area_km2=0.0,
+    )
+
+
+def fields_of(record: NewJob | JobParams) -> dict[str, Any]:
+    """A record's members, an area among them as it is: to copy it would take as long as to write
+    it.
+    """
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def find_repeated(connection: Connection, job: NewJob) -> UUID | None:
@@ -223,5 +274,5 @@ def lock(connection: Connection, job_id: UUID) -> tuple[JobState, str]:
 
 
 def job_of(row: DictRow) -> Job:
-    """The job in a row of SUMMED."""
+    """The job in a row of FIND."""
     return Job(**{**row, "state": JobState(row["state"]), "params": dict[str, Any](row["params"])})

@@ -1,16 +1,19 @@
 """Registered model packages."""
 
+import json
 import re
+from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from constellation_pipelines.domain.card import parse_card
 from constellation_pipelines.domain.errors import NotFound
-from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.model import Model, ModelCard
 from constellation_pipelines.store.database import Connection
 
-COLUMNS = "id, digest, folder, document, created_at"
+COLUMNS = "id, digest, folder, document::text as document, created_at"
 
 SAVE = f"""
 insert into constellation.models (id, name, version, digest, folder, document)
@@ -21,6 +24,11 @@ returning {COLUMNS}
 """
 
 LIST = f"select {COLUMNS} from constellation.models"
+
+BY_NAME = f"""
+select {COLUMNS} from constellation.models
+ where name = %(name)s or name || '@' || version = %(name)s
+"""
 
 BY_ID = f"select {COLUMNS} from constellation.models where id = %s"
 
@@ -51,9 +59,10 @@ def find(connection: Connection, reference: str) -> Model:
         row = connection.execute(BY_ID, (identity,)).fetchone()
         if row is not None:
             return model_of(row)
-    models = list_all(connection)
-    found = [m for m in models if reference in (m.card.reference, m.card.name)]
+    # PostgreSQL takes neither NUL nor half a surrogate pair; no name holds them.
+    found = of_rows(connection, BY_NAME, {"name": reference}) if reference.isprintable() else []
     if not found:
+        models = list_all(connection)
         known = ", ".join(model.card.reference for model in models) or "none is registered"
         raise NotFound(f"there is no model {reference[:100]!r}; there are: {known}", field="model")
     return found[-1]
@@ -61,15 +70,26 @@ def find(connection: Connection, reference: str) -> Model:
 
 def list_all(connection: Connection) -> list[Model]:
     """Every model, by name, then from its lowest version to its highest."""
-    models = [model_of(row) for row in connection.execute(LIST)]
+    return of_rows(connection, LIST)
+
+
+def of_rows(connection: Connection, statement: str, args: Any = None) -> list[Model]:
+    """The models that a statement finds, by name, then by version."""
+    models = [model_of(row) for row in connection.execute(statement, args)]
     return sorted(models, key=lambda model: (model.card.name, version_order(model.card.version)))
 
 
-def model_of(row: dict[str, object]) -> Model:
+def model_of(row: dict[str, Any]) -> Model:
     """A row as a model."""
-    document = row["document"]
-    assert isinstance(document, dict)
-    return Model(**{**row, "document": document, "card": parse_card(document)})  # type: ignore[arg-type]
+    document, card = described(row["document"])
+    return Model(**{**row, "document": document, "card": card})
+
+
+@lru_cache(maxsize=256)
+def described(text: str) -> tuple[dict[str, Any], ModelCard]:
+    """A document as it is stored and the card in it: read once, however often it is asked for."""
+    document = json.loads(text)
+    return document, parse_card(document)
 
 
 def version_order(version: str) -> tuple[tuple[int, int, str], ...]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+import shapely
 from psycopg.rows import DictRow
 
 from constellation_pipelines.domain.errors import NotFound
@@ -12,13 +14,23 @@ from constellation_pipelines.domain.job import Run
 from constellation_pipelines.domain.states import RunState
 from constellation_pipelines.store.database import Connection
 
-INSERT = """
+# Of a job that is there already, or of the one that the same statement makes.
+INSERT_FOR = """
 insert into constellation.runs
-       (id, job_id, account, scene_id, model_id, state, attempt, tiles_planned, tiles_reused)
-select %(id)s, id, submitted_by, %(scene_id)s, %(model_id)s, 'PENDING', %(attempt)s,
-       %(tiles_planned)s, %(tiles_reused)s
-  from constellation.jobs where id = %(job_id)s
+       (id, job_id, account, scene_id, model_id, state, attempt, tiles_planned, tiles_reused,
+        ground)
+select run.id, job.id, job.submitted_by, run.scene_id, run.model_id, 'PENDING', run.attempt,
+       run.tiles_planned, run.tiles_reused, run.ground::geometry::geography
+  from {job} job
+ cross join unnest(%(run_ids)s::uuid[], %(scene_ids)s::uuid[], %(model_ids)s::uuid[],
+                   %(attempts)s::int[], %(tiles_planned)s::int[], %(tiles_reused)s::int[],
+                   %(grounds)s::text[])
+       as run (id, scene_id, model_id, attempt, tiles_planned, tiles_reused, ground)
 """
+
+INSERT = INSERT_FOR.format(
+    job="(select id, submitted_by from constellation.jobs where id = %(job_id)s)"
+)
 
 SELECT = """
 select r.id, r.job_id, r.scene_id, s.key as scene_key, m.name || '@' || m.version as model,
@@ -61,35 +73,39 @@ select count(*) as open_runs from constellation.runs
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run as planned, before it has an id."""
+    """A run as planned, before it has an id. `ground` is where its tiles lie, in lon/lat; None is
+    all of its scene.
+    """
 
     scene_id: UUID
     model_id: UUID
     tiles_planned: int
     tiles_reused: int
     attempt: int = 1
+    ground: shapely.MultiPolygon | None = None
 
 
-def insert(connection: Connection, job_id: UUID, runs: Sequence[NewRun]) -> list[UUID]:
-    """Insert PENDING runs and return their ids, which will be their Dagster run ids."""
-    ids = [new_id() for _ in runs]
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            INSERT,
-            [
-                {
-                    "id": id,
-                    "job_id": job_id,
-                    "scene_id": run.scene_id,
-                    "model_id": run.model_id,
-                    "attempt": run.attempt,
-                    "tiles_planned": run.tiles_planned,
-                    "tiles_reused": run.tiles_reused,
-                }
-                for id, run in zip(ids, runs, strict=True)
-            ],
-        )
-    return ids
+def insert(connection: Connection, job_id: UUID, runs: Sequence[NewRun]) -> None:
+    """Insert PENDING runs of a job. Their ids will be their Dagster run ids."""
+    connection.execute(INSERT, columns_of(runs) | {"job_id": job_id})
+
+
+def columns_of(runs: Sequence[NewRun]) -> dict[str, Any]:
+    """The arguments of INSERT_FOR."""
+    return {
+        "run_ids": [new_id() for _ in runs],
+        "scene_ids": [run.scene_id for run in runs],
+        "model_ids": [run.model_id for run in runs],
+        "attempts": [run.attempt for run in runs],
+        "tiles_planned": [run.tiles_planned for run in runs],
+        "tiles_reused": [run.tiles_reused for run in runs],
+        "grounds": [run.ground and wkb_of(run.ground) for run in runs],
+    }
+
+
+def wkb_of(ground: shapely.MultiPolygon) -> str:
+    """A shape in lon/lat as PostGIS reads it."""
+    return str(shapely.to_wkb(shapely.set_srid(ground, 4326), hex=True, include_srid=True))
 
 
 def find(connection: Connection, run_id: UUID) -> Run:

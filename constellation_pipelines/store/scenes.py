@@ -1,5 +1,6 @@
 """Registered scenes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,7 @@ returning {COLUMNS}
 
 BY_ID = f"select {COLUMNS} from constellation.scenes where id = %s"
 BY_KEY = f"select {COLUMNS} from constellation.scenes where key = %s"
+MANY = f"select {COLUMNS} from constellation.scenes where key = any(%(keys)s) or id = any(%(ids)s)"
 # The same content under whatever key comes first. The lock keeps new runs from referring to it.
 KNOWN = """
 select id, key, uri, digest from constellation.scenes
@@ -117,6 +119,24 @@ def find(connection: Connection, reference: str) -> Scene:
             field="scene",
         )
     return row_to_scene(row)
+
+
+def find_some(connection: Connection, references: Sequence[str]) -> list[Scene | None]:
+    """The scene of each id or key, in their order, by one statement; None where there is none."""
+    ids = [_uuid_in(reference) for reference in references]
+    args = {
+        "ids": [id for id in ids if id is not None],
+        "keys": [
+            r for r, id in zip(references, ids, strict=True) if id is None and r.isprintable()
+        ],
+    }
+    found = [row_to_scene(row) for row in connection.execute(MANY, args)]
+    by_id = {scene.id: scene for scene in found}
+    by_key = {scene.key: scene for scene in found}
+    return [
+        by_key.get(reference) if id is None else by_id.get(id)
+        for reference, id in zip(references, ids, strict=True)
+    ]
 
 
 def list_page(connection: Connection, limit: int, after: str | None = None) -> list[Scene]:

@@ -15,12 +15,14 @@ ONE = "constellation_api"
 ALL = "constellation_api_all"
 API_ROLES = (ONE, ALL)
 
-# One statement, so that it costs one round trip. The values end with the transaction.
+# One statement, so that it costs one round trip. The values end with the transaction. A request's
+# statements are short: to start processes that help would take longer than they do.
 ENTER = """
 select set_config('role', %(role)s, true),
        set_config('constellation.account', %(account)s, true),
        set_config('constellation.actor', %(actor)s, true),
-       set_config('constellation.address', %(address)s, true)
+       set_config('constellation.address', %(address)s, true),
+       set_config('max_parallel_workers_per_gather', '0', true)
 """
 
 ROLE = "select current_setting('role') as role"

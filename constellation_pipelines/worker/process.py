@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def die_with_parent(parent_pid: int, number: int = signal.SIGTERM) -> None:
@@ -18,6 +19,17 @@ def die_with_parent(parent_pid: int, number: int = signal.SIGTERM) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent_pid:
         os._exit(os.EX_TEMPFAIL)
+
+
+def hear_signals() -> None:
+    """Let the signals that end a process end this one, whatever its parent did with them.
+
+    What is ignored stays ignored in a new program. A script starts what it puts into the background
+    with SIGINT ignored, and Dagster does on SIGTERM what is done on SIGINT.
+    """
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def spawn(
@@ -32,13 +44,18 @@ def spawn(
     Call it from the main thread: the kernel watches the thread that made the child.
     """
     us = os.getpid()
+
+    def begin() -> None:
+        hear_signals()
+        die_with_parent(us, death_signal)
+
     return subprocess.Popen(
         list(command),
         env=dict(env),
         pass_fds=tuple(pass_fds),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: die_with_parent(us, death_signal),
+        preexec_fn=begin,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from api import guard
 from tests.api.service import Service, add_scene, save_model, serving
 from tests.conftest import PostgresServer, scratch_database
 
@@ -26,6 +27,16 @@ def service(
     with serving(module_database_url, nats_url, folder) as running:
         save_model(running.database)
         yield running
+
+
+@pytest.fixture(scope="module")
+def known_for_s() -> Iterator[float]:
+    """How long what a server looked up of a key counts, shortened for tests that wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "KNOWN_FOR_S", guard.KNOWN_FOR_S / 10)
+        patch.setattr(guard, "FRESH_FOR_S", guard.FRESH_FOR_S / 10)
+        patch.setattr(guard, "LOOK_AGAIN_S", guard.LOOK_AGAIN_S / 10)
+        yield guard.KNOWN_FOR_S
 
 
 @pytest.fixture(scope="module")

@@ -3,26 +3,32 @@
 import json
 import subprocess
 import sys
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from api.schemas.job import EXAMPLE
-from constellation_pipelines.domain.ids import new_id
-from tests.api.service import Service, add_scene, save_model
-
-MODEL_NAME = "eurosat-landcover"
-SCENE = "s2_cape_lookout"
+from tests.api.furnished import HOOK_URL, MODEL_NAME, SCENE
+from tests.api.service import Service
+from tests.api.walks import Walks, read
 
 # A log that is followed ends with its job, and no job of this server ever ends; requests may have
 # headers that nobody knows. Not to be ready is no fault of a server without a worker. That every
-# request of a right form is accepted is nothing to ask for: it may name what there is not.
+# request of a right form is accepted is nothing to ask for: it may name what there is not. Each
+# request has one key: with a made-up cookie beside it, it would have two and be refused. Wrong
+# keys are slowed down by 429, which `ignored_auth` takes for a fault: tests/api/test_keys.py asks.
 CONFIG = """
 [generation]
 max-examples = {examples}
 no-shrink = true
 database = "none"
+with-security-parameters = false
+
+[phases.stateful]
+max-steps = 24
 
 [phases.stateful.generation]
 max-examples = {scenarios}
@@ -45,27 +51,43 @@ checks = {{ not_a_server_error = {{ enabled = false }} }}
 """
 
 
-def prepare(service: Service) -> None:
-    """Give a server the model and the scene that the document's examples name, and a GPU."""
-    save_model(service.database, MODEL_NAME)
-    add_scene(service, SCENE, crs="EPSG:32618", west_m=350_000.0, north_m=3_840_000.0)
-    service.database.execute(
-        "insert into constellation.gpus (id, uuid, host, idx, name, total_mem_mb, simulated)"
-        " values (%s, 'SIM-0', 'h', 0, 'CPU', 1, true)",
-        (new_id(),),
-    )
+@dataclass(frozen=True)
+class Fuzzed:
+    """How schemathesis ended: `code` is 0 where it found nothing; `said` is what it printed."""
+
+    code: int
+    said: str
+    walks: Walks
+    document: dict[str, Any]
 
 
-def narrowed(document: dict[str, Any]) -> dict[str, Any]:
+def narrowed(document: dict[str, Any], key: str) -> dict[str, Any]:
     """The document with the names that the server knows in place of any, so that requests get past
     the first refusal.
     """
-    of_job = document["components"]["schemas"]["JobRequest"]["properties"]
+    schemas = document["components"]["schemas"]
+    of_job = schemas["JobRequest"]["properties"]
     of_job["model"] = {"enum": [MODEL_NAME, f"{MODEL_NAME}@1"]}
     of_job["scenes"] |= {"items": {"enum": [SCENE]}}
     of_job["aoi"] = {"enum": [None, EXAMPLE["aoi"]]}
     del of_job["max_cloud_fraction"]  # the scene has no mask
     of_job["reuse"] = {"type": "boolean"}
+    of_scene = schemas["SceneRequest"]["properties"]
+    of_scene["path"] = {"enum": [f"{SCENE}.tif"]}
+    of_scene["bands"] = {"enum": [None, ["red", "green", "blue"]]}
+    del of_scene["url"], of_scene["quality"]
+    schemas["WebhookRequest"]["properties"]["url"] = {"enum": [HOOK_URL]}
+    schemas["SignIn"]["properties"]["key"] = {"enum": [key]}
+    return document
+
+
+def unfiltered(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with nothing but pages in the list of jobs. Requests then are right, but not all
+    that are right: it is not for those that are to be refused.
+    """
+    listing = document["paths"]["/api/v1/jobs"]["get"]
+    kept = [one for one in listing["parameters"] if one["name"] in ("cursor", "limit")]
+    listing["parameters"] = kept
     return document
 
 
@@ -73,21 +95,38 @@ def fuzz(
     service: Service,
     folder: Path,
     *,
+    key: str,
     examples: int,
     scenarios: int,
     timeout_s: float,
     seed: int = 1,
-) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis, one seed the same way each time; it exits with 0 where it found nothing."""
+    repeated_for_s: int | None = None,
+    walks_only: bool = False,
+) -> Fuzzed:
+    """Run schemathesis as whoever has this key.
+
+    A walk over links ends early where the server's state makes it go another way than before:
+    `repeated_for_s` has fuzzing and walks begun anew until so much time has gone. `walks_only`
+    leaves out all else, and the filters of jobs: most leave nothing to go on with.
+    """
     config, document = folder / "schemathesis.toml", folder / "openapi.json"
+    report = folder / "report.ndjson"
     config.write_text(CONFIG.format(examples=examples, scenarios=scenarios))
     said = httpx.get(f"{service.url}/openapi.json", timeout=60).json()
-    document.write_text(json.dumps(narrowed(said)))
+    narrow = narrowed(deepcopy(said), key)
+    document.write_text(json.dumps(unfiltered(narrow) if walks_only else narrow))
     command = [
         *(str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config)),
         *("run", str(document), "--url", service.url, "--seed", str(seed)),
+        *("--header", f"Authorization: Bearer {key}", "--continue-on-failure"),
+        *("--report", "ndjson", "--report-ndjson-path", str(report)),
         *("--no-color", "--suppress-health-check", "all", "--request-timeout", "60"),
     ]
-    return subprocess.run(
+    if walks_only:
+        command += ["--phases", "stateful"]
+    if repeated_for_s is not None:
+        command += ["--max-time", str(repeated_for_s)]
+    done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False
     )
+    return Fuzzed(done.returncode, done.stdout + done.stderr, read(report, said), said)

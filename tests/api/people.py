@@ -35,6 +35,14 @@ def make_key(
     return key
 
 
+def expire(database: Database, key: NewKey) -> None:
+    """Let the time of a key be over."""
+    database.execute(
+        "update constellation.api_keys set expires_at = clock_timestamp() where prefix = %s",
+        (key.prefix,),
+    )
+
+
 @contextmanager
 def client(service: Service, token: str | None = None) -> Iterator[httpx.Client]:
     """A client of the server's /api/v1 that sends this token."""

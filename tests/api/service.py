@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from api.live.sockets import SERVING
 from api.main import create_app
 from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.domain.card import parse_card
@@ -42,9 +43,11 @@ class Service:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """Serve an app from a thread with a loop of its own; its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2))
+def listening(app: FastAPI, **options: Any) -> Iterator[str]:
+    """Serve an app from a thread with a loop of its own, as the stack does save for `options`."""
+    how = {**SERVING, **options}
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, **how)
+    server = uvicorn.Server(config)
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

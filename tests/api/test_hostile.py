@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
-from tests.api.service import MODEL, Service, square
+from tests.api.service import MODEL, Service, square, write_raster
 from tests.api.test_jobs import problem_of
 
 TRAVERSAL = (
@@ -240,3 +240,60 @@ def raw(service: Service, request: bytes) -> tuple[int, bytes]:
         while b"\r\n\r\n" not in answer and (part := connection.recv(65_536)):
             answer += part
     return int(answer.split(b" ", 2)[1]), answer
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a/b", "../x", "..", ".", "a?b#c", "a b%0d%0a", "a\r\nLocation: x", "é\u2028b", "жы", ""],
+)
+def test_a_key_that_could_not_stand_in_a_header_or_a_path_is_refused(
+    http: httpx.Client, service: Service, key: str
+) -> None:
+    write_raster(service.scenes / "keyed.tif", size_px=64)
+    answer = http.post("/scenes", json={"path": "keyed.tif", "key": key})
+    problem_of(answer, 422)
+    assert "location" not in answer.headers
+
+
+def comb(teeth: int) -> dict[str, Any]:
+    """A ring with two vertices a tooth, none of whose edges cross."""
+    top = [[round(15 + 2e-5 * n, 5), 45.1 if n % 2 else 45.05] for n in range(2 * teeth)]
+    return polygon([*top, [15.9, 44.9], [15, 44.9], top[0]])
+
+
+@pytest.mark.parametrize(
+    ("area", "status"),
+    [
+        (comb(20_000), 200),
+        (polygon([[round(x, 4), round(y, 4)] for x, y in ring(99_999)]), 422),  # rounding crosses
+        ({"type": "MultiPolygon", "coordinates": [[ring(4)] for _ in range(5_000)]}, 422),
+        (
+            polygon([[15 + n * 7919 % 1000 / 1e4, 45 + n * 7 % 997 / 1e4] for n in range(9_999)]),
+            422,
+        ),
+        ({"type": "Polygon", "coordinates": [[[[[[[[[[]]]]]]]]]]}, 422),
+    ],
+)
+def test_the_largest_areas_cost_a_second_of_the_processors_time_at_most(
+    http: httpx.Client, scene: str, area: dict[str, Any], status: int
+) -> None:
+    content = json.dumps({"model": MODEL, "scenes": [scene], "aoi": area}, separators=(",", ":"))
+    began_s = time.process_time()  # the server is in this process
+    headers = {"Content-Type": "application/json"}
+    answer = http.post("/jobs/quote", content=content, headers=headers)
+    took_s = time.process_time() - began_s
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        assert problem_of(answer, 422)["errors"][0]["pointer"].startswith("/aoi")
+    assert took_s < 3, "three times what it takes on an idle core"
+
+
+@pytest.mark.parametrize("levels", [33, 500, 20_000])
+def test_a_deep_area_is_refused_at_its_place(http: httpx.Client, scene: str, levels: int) -> None:
+    deep = "[" * levels + "]" * levels
+    body = f'{{"model": "{MODEL}", "scenes": ["{scene}"], "aoi": {{"coordinates": {deep}}}}}'
+    headers = {"Content-Type": "application/json"}
+    answer = http.post("/jobs/quote", content=body, headers=headers)
+    found = problem_of(answer, answer.status_code)
+    assert answer.status_code == 400 or found["errors"][0]["pointer"] in ("/aoi", "")
+    assert answer.status_code in (400, 422)

@@ -424,6 +424,36 @@ def test_jobs_are_filtered(service: Service, http: httpx.Client, scene: str) -> 
     assert job not in listed(near="0,0", radius_m=1000)
 
 
+def test_a_job_is_near_where_its_area_touched_the_scene(http: httpx.Client, scene: str) -> None:
+    part = submit(http, scene, aoi=FIRST_TILE)["id"]  # the upper left 512 of 1024 px
+    whole = submit(http, scene)["id"]
+
+    def near(lon_lat: str) -> set[str]:
+        page = http.get("/jobs", params={"near": lon_lat, "radius_m": 500, "limit": 500})
+        assert page.status_code == 200, page.text
+        return {item["id"] for item in page.json()["items"]} & {part, whole}
+
+    assert near("15.06,45.14") == {part, whole}  # in the tile, outside of what was asked for
+    assert near("15.12,45.08") == {whole}
+    assert near("15.2,45.08") == set()
+
+
+@pytest.mark.parametrize("place", ["0,90", "0,-90", "180,0", "-180,0", "-0,-0", "1e-320,0"])
+@pytest.mark.parametrize("radius_m", ["1e-300", "20100000"])
+def test_any_place_on_earth_can_be_asked_for(http: httpx.Client, place: str, radius_m: str) -> None:
+    page = http.get("/jobs", params={"near": place, "radius_m": radius_m})
+    assert page.status_code == 200, page.text
+
+
+def test_a_job_has_the_same_text_in_a_list_and_by_itself(http: httpx.Client, scene: str) -> None:
+    made = submit(http, scene, name='quotes " and \\ and \u2028 and \U0001f6f0', aoi=FIRST_TILE)
+    listed = http.get("/jobs", params={"limit": 1}).json()["items"][0]
+    shown = http.get(f"/jobs/{made['id']}").json()
+    assert listed == made
+    assert list(listed) == list(made)
+    assert listed == {name: shown[name] for name in listed}
+
+
 def test_jobs_are_listed_in_the_order_asked_for(http: httpx.Client, scene: str) -> None:
     low, high = (submit(http, scene, priority=value)["id"] for value in (90, 99))
 
@@ -466,6 +496,21 @@ def test_jobs_are_listed_in_the_order_asked_for(http: httpx.Client, scene: str) 
         ("near=0,91&radius_m=1", "/near"),
         ("near=0,0&radius_m=-1", "radius_m"),
         ("near=0,0&radius_m=inf", "radius_m"),
+        ("near=0,0&radius_m=nan", "radius_m"),
+        ("near=0,0&radius_m=0", "radius_m"),
+        ("near=0,0&radius_m=20100001", "radius_m"),
+        ("near=0,0&radius_m=1 or 1=1", "radius_m"),
+        ("radius_m=1", "/near"),
+        ("near=nan,0&radius_m=1", "/near"),
+        ("near=0,inf&radius_m=1", "/near"),
+        ("near=1e400,0&radius_m=1", "/near"),
+        ("near=181,0&radius_m=1", "/near"),
+        ("near=0,0,0&radius_m=1", "/near"),
+        ("near=,&radius_m=1", "/near"),
+        ("near=&radius_m=1", "/near"),
+        ("near=%00,0&radius_m=1", "/near"),
+        ("near=0,0);select 1;--&radius_m=1", "/near"),
+        ("near=POINT(0 0)&radius_m=1", "/near"),
         ("sort=id", "sort"),
         (
             "sort=priority&cursor=WyJuZXdlc3QiLDAsIjIwMjYtMDEtMDFUMDA6MDA6MDArMDA6MDAiLCIwIl0",

@@ -8,8 +8,9 @@ import httpx
 import pytest
 import yaml
 
+from api import guard as guards
 from api.access import ACCESS, check_complete
-from api.guard import FAILURES_BURST, KNOWN_FOR_S, Guard
+from api.guard import FAILURES_BURST, Guard
 from api.openapi import COMMITTED
 from constellation_pipelines.domain.account import Scope
 from constellation_pipelines.domain.errors import TooManyRequests, Unauthenticated
@@ -18,7 +19,7 @@ from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import accounts, keys
 from constellation_pipelines.store.accounts import Quota
 from constellation_pipelines.store.database import Database
-from tests.api.people import client, make_key
+from tests.api.people import client, expire, make_key
 from tests.api.service import MODEL, Service, add_scene, save_model, serving, square
 from tests.api.test_jobs import problem_of
 from tests.conftest import PostgresServer, scratch_database
@@ -26,7 +27,10 @@ from tests.conftest import PostgresServer, scratch_database
 
 @pytest.fixture(scope="module")
 def guarded(
-    postgres: PostgresServer, template: str, tmp_path_factory: pytest.TempPathFactory
+    postgres: PostgresServer,
+    template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    known_for_s: float,
 ) -> Iterator[Service]:
     """A server that wants to know who asks."""
     folder = tmp_path_factory.mktemp("guarded")
@@ -127,21 +131,24 @@ def test_the_prefix_of_a_key_with_another_secret_opens_nothing(guarded: Service)
         assert "unknown, revoked or expired" in refused(http.get("/jobs"))
 
 
-def test_a_key_that_is_revoked_opens_nothing_within_seconds(guarded: Service) -> None:
+def test_a_key_that_is_revoked_opens_nothing_within_seconds(
+    guarded: Service, known_for_s: float
+) -> None:
     key = make_key(guarded.database, "ann")
     with client(guarded, key.text) as http:
         assert http.get("/jobs").status_code == 200
         with guarded.database.transaction() as connection:
             keys.revoke(connection, key.prefix)
-        time.sleep(KNOWN_FOR_S)
+        time.sleep(known_for_s)
         refused(http.get("/jobs"))
 
 
-def test_a_key_opens_nothing_once_it_has_expired(guarded: Service) -> None:
-    key = make_key(guarded.database, "ann", lasts_s=8)
+def test_a_key_opens_nothing_once_it_has_expired(guarded: Service, known_for_s: float) -> None:
+    key = make_key(guarded.database, "ann", lasts_s=3600)
     with client(guarded, key.text) as http:
         assert http.get("/jobs").status_code == 200
-        time.sleep(8)
+        expire(guarded.database, key)
+        time.sleep(known_for_s)
         refused(http.get("/jobs"))
 
 
@@ -273,6 +280,39 @@ def test_an_address_that_guesses_keys_is_slowed_down(database: Database) -> None
     assert guard.look_up(good, "elsewhere").account == "ann"
     now_s[0] += refused.value.retry_after_s
     assert guard.look_up(good, "here").account == "ann"
+
+
+def test_one_request_looks_again_while_the_others_go_on(database: Database) -> None:
+    now_s = [0.0]
+    guard = Guard(Settings(auth="required"), database, lambda: now_s[0])
+    token = make_key(database, "ann").text
+    guard.look_up(token, "here")
+    assert known_to(guard, token) == ["ann", "ann"]
+    now_s[0] = guards.FRESH_FOR_S
+    assert known_to(guard, token) == [None, "ann"]
+    assert known_to(guard, token) == ["ann", "ann"]
+    now_s[0] = guards.KNOWN_FOR_S  # nobody has come back with an answer
+    assert known_to(guard, token) == [None, None]
+
+
+def test_who_looks_again_and_is_refused_shuts_out_the_others(database: Database) -> None:
+    now_s = [0.0]
+    guard = Guard(Settings(auth="required"), database, lambda: now_s[0])
+    key = make_key(database, "ann")
+    guard.look_up(key.text, "here")
+    with database.transaction() as connection:
+        keys.revoke(connection, key.prefix)
+    now_s[0] = guards.FRESH_FOR_S
+    assert known_to(guard, key.text) == [None, "ann"]
+    with pytest.raises(Unauthenticated):
+        guard.look_up(key.text, "here")
+    assert known_to(guard, key.text) == [None, None]
+
+
+def known_to(guard: Guard, token: str) -> list[str | None]:
+    """What two requests in a row are told."""
+    told = [guard.known(token)[0] for _ in range(2)]
+    return [None if found is None else found.account for found in told]
 
 
 # ---- audit ----

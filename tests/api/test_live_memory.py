@@ -5,9 +5,16 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import pytest
+from websockets.client import ClientProtocol
+from websockets.frames import Frame as Parsed
+from websockets.frames import Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
 from api.live.interest import Interest, Message, Topic, Wishes
 from api.live.memory import Recent, Watermarks
-from api.live.rooms import Listener, Rooms
+from api.live.rooms import MOST_FRAME, Frame, Listener, Rooms
 from constellation_pipelines.domain.event import Event
 
 ONE, TWO = uuid4(), uuid4()
@@ -70,7 +77,7 @@ async def drained(listener: Listener) -> list[int]:
     listener.close()
     found: list[int] = []
     while (frame := await listener.next()) is not None:
-        found += json.loads(frame)
+        found += json.loads(frame.text)
     return found
 
 
@@ -95,12 +102,13 @@ def test_a_burst_costs_each_reader_few_frames_and_the_first_message_does_not_wai
         rooms.enter(listener, wishes())
         rooms.offer(message(0))
         first = await asyncio.wait_for(listener.next(), 5)
-        assert first == "[0]"
+        assert first is not None
+        assert first.text == "[0]"
         for id in range(1, 1000):
             rooms.offer(message(id))
         second = await asyncio.wait_for(listener.next(), 5)
         assert second is not None
-        assert json.loads(second) == list(range(1, 1000))
+        assert json.loads(second.text) == list(range(1, 1000))
 
     asyncio.run(work())
 
@@ -150,11 +158,122 @@ def test_a_reader_that_takes_nothing_is_bounded() -> None:
     async def work() -> None:
         listener = Listener(most_bytes=1000)
         for id in range(100, 300):
-            listener.put(f"[{id}]")
+            listener.put(Frame(f"[{id}]"))
         assert not listener.too_slow.is_set()
         for id in range(300, 1000):
-            listener.put(f"[{id}]")
+            listener.put(Frame(f"[{id}]"))
         assert listener.too_slow.is_set()
         assert await drained(listener) == list(range(100, 300))
+
+    asyncio.run(work())
+
+
+def test_who_enters_while_something_waits_gets_all_that_comes_after_once_and_in_order() -> None:
+    async def work() -> None:
+        rooms, listeners = Rooms(), [Listener() for _ in range(50)]
+        for id, listener in enumerate(listeners):
+            rooms.offer(message(id))
+            rooms.enter(listener, wishes())
+            if id % 7 == 0:
+                await asyncio.sleep(0.03)
+        rooms.offer(message(50))
+        await asyncio.sleep(0.2)
+        for id, listener in enumerate(listeners):
+            assert await drained(listener) == list(range(id + 1, 51))
+
+    asyncio.run(work())
+
+
+def test_who_hears_of_all_jobs_and_of_one_gets_each_message_once() -> None:
+    async def work() -> None:
+        rooms, listener = Rooms(), Listener()
+        both = Wishes(frozenset((Interest(JOBS, None), Interest(JOBS, ONE))))
+        rooms.enter(listener, both)
+        rooms.offer(message(1, ONE))
+        rooms.offer(message(2, TWO))
+        await asyncio.sleep(0.1)
+        assert await drained(listener) == [1, 2]
+
+    asyncio.run(work())
+
+
+def test_who_has_gone_is_sent_nothing_and_its_room_is_forgotten() -> None:
+    async def work() -> None:
+        rooms, gone, other = Rooms(), Listener(), Listener()
+        for listener in (gone, other):
+            rooms.enter(listener, wishes(ONE))
+        rooms.offer(message(1, ONE))
+        for listener in (gone, other):
+            rooms.leave(listener)
+        rooms.offer(message(2, ONE))
+        await asyncio.sleep(0.1)
+        assert await drained(gone) == await drained(other) == []
+
+    asyncio.run(work())
+
+
+class Socket:
+    """A wire that has room or not, as it is told."""
+
+    def __init__(self) -> None:
+        self.has_room = True
+        self.sent: list[str] = []
+
+    def write(self, frame: bytes) -> bool:
+        if self.has_room:
+            self.sent.append(unmasked(frame))
+        return self.has_room
+
+
+def unmasked(frame: bytes) -> str:
+    """The text of a frame, as a client of WebSockets reads it."""
+    client = ClientProtocol(parse_uri("ws://localhost/"), state=State.OPEN, max_size=None)
+    client.receive_data(frame)
+    (event,) = client.events_received()
+    assert isinstance(event, Parsed)
+    assert event.opcode is Opcode.TEXT
+    assert event.fin
+    return bytes(event.data).decode()
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 2**16 - 1, 2**16, MOST_FRAME])
+def test_a_frame_is_one_of_websockets(length: int) -> None:
+    text = "x" * length
+    assert unmasked(Frame(text).on_the_wire) == text
+    assert unmasked(Frame(text + "\u00e9\U0001f6f0").on_the_wire) == text + "\u00e9\U0001f6f0"
+
+
+def test_frames_go_to_the_wire_while_somebody_waits_and_else_stay_in_order() -> None:
+    """Whoever waits sends by another way what the wire had no room for: nothing may overtake it."""
+
+    async def work() -> None:
+        socket = Socket()
+        listener = Listener(wire=socket.write)
+
+        def put(text: str) -> None:
+            listener.put(Frame(text))
+
+        put("1")
+        assert socket.sent == []  # nobody waits yet, so nobody knows what comes first
+        first = await listener.next()
+        assert first is not None
+        put("2")
+        assert socket.sent == []  # the first is still on its way
+        second = await listener.next()
+        assert second is not None
+        waiting = asyncio.create_task(listener.next())
+        await asyncio.sleep(0)
+        put("3")
+        assert socket.sent == ["3"]
+        assert not waiting.done()
+        socket.has_room = False
+        put("4")
+        socket.has_room = True
+        put("5")
+        fourth, fifth = await waiting, await listener.next()
+        assert fourth is not None
+        assert fifth is not None
+        assert [one.text for one in (first, second, fourth, fifth)] == ["1", "2", "4", "5"]
+        assert socket.sent == ["3"]
 
     asyncio.run(work())

@@ -10,7 +10,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.gate import COOKIE
-from api.guard import KNOWN_FOR_S
 from constellation_pipelines.domain.account import Scope
 from constellation_pipelines.domain.secret import csrf_token, new_key, new_session
 from constellation_pipelines.store import keys
@@ -26,6 +25,7 @@ def guarded(
     template: str,
     nats_url: str,
     tmp_path_factory: pytest.TempPathFactory,
+    known_for_s: float,
 ) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("sessions")
     with (
@@ -138,14 +138,14 @@ def test_signing_out_ends_the_session_not_only_its_cookie(
     assert row != {"n": 0}
 
 
-def test_a_session_ends_with_its_key(guarded: Service) -> None:
+def test_a_session_ends_with_its_key(guarded: Service, known_for_s: float) -> None:
     key = make_key(guarded.database, "ann")
     with client(guarded) as http:
         http.post("/session", json={"key": key.text})
         assert http.get("/jobs").status_code == 200
         with guarded.database.transaction() as connection:
             keys.revoke(connection, key.prefix)
-        time.sleep(KNOWN_FOR_S)
+        time.sleep(known_for_s)
         problem_of(http.get("/jobs"), 401)
 
 
@@ -211,7 +211,7 @@ def test_the_stream_is_closed_when_the_key_is_revoked(guarded: Service) -> None:
 
 
 def test_the_stream_is_closed_when_the_key_expires(guarded: Service) -> None:
-    key = make_key(guarded.database, "ann", lasts_s=8)
+    key = make_key(guarded.database, "ann", lasts_s=2)
     header = {"Authorization": f"Bearer {key.text}"}
     with connect(guarded.websocket_url, additional_headers=header) as socket:
         assert closing_code(socket) == 4401

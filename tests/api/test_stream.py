@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.main import create_app
+from benchmarks.streams.readers import Crowd, complete
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.domain.event import Event
 from constellation_pipelines.events import envelope, subjects
@@ -190,6 +191,50 @@ def test_a_resumed_socket_of_all_jobs_sees_every_event_once(service: Service) ->
         writer.join()
     for job in jobs:
         assert [n for of_job, n in found if of_job == str(job)] == list(range(each))
+
+
+def test_many_sockets_that_are_cut_again_and_again_have_each_event_once(service: Service) -> None:
+    job, run, total = uuid4(), uuid4(), 400
+    crowd = Crowd(f"{service.websocket_url}?job_id={job}", 30)
+    try:
+        crowd.connect()
+        for first in range(0, total, 4):
+            with service.database.transaction() as connection:
+                for n in range(first, first + 4):
+                    events.emit(connection, "tile.completed", job, run, {"n": n})
+            crowd.turn(0.02)
+            if first % 40 == 0:
+                crowd.cut(0.3)
+        deadline = time.monotonic() + 60
+        while not complete(crowd, last_id(service)):
+            assert time.monotonic() < deadline
+            crowd.turn(0.05)
+    finally:
+        crowd.close()
+    expected = service.database.fetch_all(
+        "select id from constellation.events where job_id = %s order by id", (job,)
+    )
+    assert crowd.cuts >= 9
+    for reader in crowd.readers:
+        assert reader.heard == [row["id"] for row in expected]
+
+
+def test_a_server_that_takes_no_ready_frames_sends_the_same(
+    module_database_url: str, nats_url: str, tmp_path: Path
+) -> None:
+    """Frames are then made anew for each socket, and compressed where the client can."""
+    settings = Settings(database_url=module_database_url, nats_url=nats_url, data_dir=tmp_path)
+    job, database = uuid4(), Database(module_database_url)
+    try:
+        with running(create_app(settings), ws="auto", ws_per_message_deflate=True) as url:
+            address = f"{url.replace('http', 'ws', 1)}/api/v1/stream?job_id={job}&after=0"
+            with connect(address) as socket:
+                for first in range(0, 40, 4):
+                    emit(database, job, first, 4)
+                    time.sleep(0.01)
+                assert numbers(take(socket, 40)) == list(range(40))
+    finally:
+        database.close()
 
 
 def test_a_client_resumes_at_a_server_that_has_started_anew(

@@ -3,12 +3,15 @@
 What a tile holds depends on its place alone, so that any two runs of a plan must agree.
 """
 
+import resource
 import sys
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +35,7 @@ from constellation_pipelines.inference.work_raster import Layout, Product, WorkR
 from constellation_pipelines.lake.files import files_of_run
 
 PACKAGE = Path(__file__).parent.parent.parent / "models" / "eurosat-landcover" / "1"
+DAY = "2026-11-25"
 KINDS = ("classification", "segmentation", "regression", "embedding")
 UTM = Grid("EPSG:32633", (10, 0, 500000, 0, -10, 5000000), 1100, 1300, 512, 512)
 
@@ -80,7 +84,7 @@ def plan_of(lake: Path, kind: str, grid: Grid = UTM, worked: Grid | None = None)
     digests = {
         window: tile_digest("scene-digest", "model-digest", window, "local") for window in windows
     }
-    files = files_of_run(lake, run_id=str(run_id), model=card.reference, date="2026-11-25")
+    files = files_of_run(lake, run_id=str(run_id), model=card.reference, date=DAY)
     return Plan(
         run_id,
         new_id(),
@@ -165,23 +169,25 @@ def write(plan: Plan) -> None:
     write_outputs(plan, rows, summarise(plan, rows))
 
 
-if __name__ == "__main__":  # a run's process, to be killed or to meet a full disk
-    import resource
+def keep_writing(said: Connection, lake: Path, kind: str, run_id: UUID, most_bytes: int) -> None:
+    """A run's process that writes its outputs, to be killed or to meet a full disk.
 
-    lake, kind, run_id, most_bytes = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    Once all is loaded it says "ready". A negative `most_bytes` is no limit, and no end either; 0 is
+    no limit. What it cannot do it says, and ends with 3.
+    """
     plan = plan_of(lake, kind)
-    card = plan.model.card
-    files = files_of_run(lake, run_id=run_id, model=card.reference, date="2026-11-25")
+    reference = plan.model.card.reference
+    files = files_of_run(lake, run_id=str(run_id), model=reference, date=DAY)
     plan = replace(plan, files=files)
-    write(plan) if most_bytes < 0 else None  # whole once, so that all is loaded
-    print("ready", flush=True)
+    if most_bytes < 0:
+        write(plan)
+    said.send("ready")
     if most_bytes > 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     try:
-        while True:
+        write(plan)
+        while most_bytes < 0:
             write(plan)
-            if most_bytes >= 0:
-                break
     except RunFailed as error:
-        print(error.message, flush=True)
+        said.send(error.message)
         sys.exit(3)

@@ -2,11 +2,14 @@
 
 import json
 import math
+import multiprocessing
 import random
-import subprocess
-import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,21 @@ from assets.summary import pooled, summarise
 from constellation_pipelines.domain.model import Vectors
 from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.states import TileState
+from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.footprint import area_km2
-from constellation_pipelines.inference.work_raster import layouts, path_of
+from constellation_pipelines.inference.work_raster import Layout, WorkRaster, layouts, path_of
 from constellation_pipelines.lake.files import RunFiles, on_model_grid
 from constellation_pipelines.store.tiles import Source
-from tests.assets.plans import KINDS, UTM, card_of, fill, plan_of, rows_of, write
+from tests.assets.plans import (
+    KINDS,
+    UTM,
+    card_of,
+    fill,
+    keep_writing,
+    plan_of,
+    rows_of,
+    write,
+)
 
 COARSE = Grid("EPSG:32633", (20, 0, 500000, 0, -20, 5000000), 550, 650, 512, 512)
 GRIDS = {
@@ -51,6 +64,13 @@ def written(plan: Plan) -> dict[str, Any]:
     write(plan)
     item: dict[str, Any] = json.loads(plan.files.item.read_text())
     return item
+
+
+def worked_out(plan: Plan, layout: Layout) -> Any:
+    """A whole working raster (rows, columns, channels)."""
+    grid = plan.fit.grid
+    with WorkRaster(plan.files.work, layout, grid) as raster:
+        return raster.read(Window(0, 0, grid.height_px, grid.width_px))
 
 
 def assets_of(kind: str) -> set[str]:
@@ -83,9 +103,8 @@ def test_classes_and_scores_are_what_the_engine_wrote(tmp_path: Path) -> None:
     for layout, path in zip(
         layouts(plan.model.card), (plan.files.classes, plan.files.scores), strict=True
     ):
-        raw = np.fromfile(path_of(plan.files.work, layout.product), np.uint8) ^ 255
         with rasterio.open(path) as raster:
-            assert (raster.read(1).ravel() == raw).all()
+            assert (raster.read(1) == worked_out(plan, layout)[:, :, 0]).all()
             assert raster.nodata == 255
     (band,) = item["assets"]["classes"]["bands"]
     assert band["classification:classes"][1]["name"] == plan.model.card.classes[1].name
@@ -155,8 +174,8 @@ def test_an_embedding_is_a_row_with_its_chip_s_place(tmp_path: Path) -> None:
     found = geopandas.read_parquet(plan.files.embeddings)
     rows, columns = math.ceil(1300 / 64), math.ceil(1100 / 64)
     (layout,) = layouts(plan.model.card)
-    raw = np.fromfile(path_of(plan.files.work, layout.product), np.uint32) ^ 0x7FC00000
-    cells = raw.view(np.float32).reshape(rows, columns, 7)
+    cells = worked_out(plan, layout)
+    assert cells.shape == (rows, columns, 7)
     assert len(found) == (~np.isnan(cells[..., 0])).sum() < rows * columns
     for _, row in found.sample(20, random_state=1).iterrows():
         expected = cells[row.row_off_px // 64, row.col_off_px // 64]
@@ -183,12 +202,10 @@ def test_a_vector_with_a_number_that_is_none_is_no_row(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "embedding", replace(UTM, width_px=128, height_px=64))
     fill(plan)
     (layout,) = layouts(plan.model.card)
-    path = path_of(plan.files.work, layout.product)
-    stored = np.fromfile(path, np.uint32)
-    vectors = np.ones(14, np.float32)
-    vectors[3] = np.inf
-    stored[:] = vectors.view(np.uint32) ^ np.uint32(0x7FC00000)
-    stored.tofile(path)
+    vectors = np.ones((1, 2, 7), np.float32)
+    vectors[0, 0, 3] = np.inf
+    with WorkRaster(plan.files.work, layout, plan.fit.grid) as raster:
+        raster.write(Window(0, 0, 64, 128), vectors)
     write(plan)
     assert geopandas.read_parquet(plan.files.embeddings).col_off_px.tolist() == [64]
 
@@ -252,11 +269,8 @@ def test_a_resampled_run_has_the_scene_s_grid_and_keeps_what_was_computed(
         assert cog_validate(str(raster_path), strict=True) == (True, [], [])
         with rasterio.open(raster_path) as raster:
             assert (raster.height, raster.width) == (grid.height_px, grid.width_px)
-    raw = np.fromfile(path_of(plan.files.work, product.product), product.dtype)
     with rasterio.open(on_model_grid(path)) as raster:
-        stored = raster.read(1)
-    back = stored ^ 255 if kind == "segmentation" else stored.view(np.uint32) ^ 0x7FC00000
-    assert back.tobytes() == raw.tobytes()
+        assert raster.read(1).tobytes() == worked_out(plan, product).tobytes()
     assert item["properties"]["constellation:resampled"] is True
     assert item["assets"][f"{path.stem}-model-grid"]["roles"] == ["source"]
 
@@ -323,13 +337,42 @@ def hidden(lake: Path) -> list[Path]:
     return [path for path in lake.rglob(".*") if path.is_file()]
 
 
-def process_of(plan: Plan, lake: Path, kind: str, most_bytes: int) -> "subprocess.Popen[str]":
-    arguments = [str(lake), kind, str(plan.run_id), str(most_bytes)]
-    command = [sys.executable, "-m", "tests.assets.plans", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+@dataclass(frozen=True)
+class Writer:
+    """A process that writes, and what it says."""
+
+    process: ForkServerProcess
+    said: Connection
+
+    def complaint(self) -> str:
+        """What it says before it gives up."""
+        assert self.said.poll(60)
+        said = str(self.said.recv())
+        self.process.join(60)
+        assert self.process.exitcode == 3
+        return said
+
+
+# Processes are forked from one that has loaded what they need, instead of loading it each.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["duckdb", "geopandas", "pyarrow.parquet", "tests.assets.plans"])
+
+
+@contextmanager
+def process_of(plan: Plan, lake: Path, kind: str, most_bytes: int) -> Iterator[Writer]:
+    """A process that is about to write a plan's outputs; it has gone when this is left."""
+    ours, theirs = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=keep_writing, args=(theirs, lake, kind, plan.run_id, most_bytes))
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(60)
+        assert ours.recv() == "ready"
+        yield Writer(process, ours)
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -341,10 +384,8 @@ def test_a_run_killed_while_it_writes_ends_with_the_same_outputs(tmp_path: Path,
     fill(plan, windows[: len(windows) // 2])
     dice = random.Random(kind)
     for _ in range(2):  # half the tiles, killed; then all of them, killed
-        process = process_of(plan, tmp_path / "lake", kind, -1)
-        time.sleep(dice.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
+        with process_of(plan, tmp_path / "lake", kind, -1):
+            time.sleep(dice.uniform(0, 0.5))
         fill(plan)
     write(plan)
     assert contents(plan.files) == contents(calm.files)
@@ -358,9 +399,8 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_half_file(
 ) -> None:
     plan = plan_of(tmp_path, kind)
     fill(plan)
-    process = process_of(plan, tmp_path, kind, most_bytes)
-    said, _ = process.communicate(timeout=120)
-    assert process.returncode == 3, said
+    with process_of(plan, tmp_path, kind, most_bytes) as writer:
+        said = writer.complaint()
     assert said.startswith("the outputs cannot be written: ")
     assert "Make room in the lake, then retry the job" in said
     assert "Traceback" not in said
@@ -374,9 +414,8 @@ def test_what_was_there_before_a_full_disk_is_still_there(tmp_path: Path) -> Non
     plan = plan_of(tmp_path, "segmentation")
     written(plan)
     before = {path: path.read_bytes() for path in plan.files.all() if path.exists()}
-    process = process_of(plan, tmp_path, "segmentation", 5000)
-    process.communicate(timeout=120)
-    assert process.returncode == 3
+    with process_of(plan, tmp_path, "segmentation", 5000) as writer:
+        writer.complaint()
     after = {path: path.read_bytes() for path in plan.files.all() if path.exists()}
     large = {path for path, content in before.items() if len(content) > 5000}
     assert large

@@ -1,12 +1,13 @@
 """The training asset."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from assets.training import EPOCHS, KEY, SEED, eurosat_landcover_training
+from assets.training import EPOCHS, FURTHER_EPOCHS, KEY, SEED, eurosat_landcover_training
 from constellation_pipelines.inference.package import load_package
 from tests.inference.archives import small_rows, write_archive
 
@@ -41,9 +42,10 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
 
 def test_its_defaults_are_the_plans_own() -> None:
     """Stated twice, because a definition must not import torch."""
-    from constellation_pipelines.inference.train import TrainingPlan
+    from constellation_pipelines.inference.training_plan import FURTHER, TrainingPlan
 
-    assert (EPOCHS, SEED) == (TrainingPlan().epochs, TrainingPlan().seed)
+    assert (EPOCHS, FURTHER_EPOCHS) == (TrainingPlan().epochs, FURTHER.epochs)
+    assert SEED == TrainingPlan().seed == FURTHER.seed
 
 
 def test_without_a_version_it_leaves_the_models_folder_alone(archive: Path, tmp_path: Path) -> None:
@@ -77,3 +79,26 @@ def test_a_version_that_is_no_folder_name_is_refused(archive: Path, version: str
 def test_without_data_it_says_how_to_name_it(tmp_path: Path) -> None:
     assert "CONSTELLATION_TRAINING_DATA" in failure_of(materialize())
     assert "no training data at" in failure_of(materialize(data=str(tmp_path / "gone.zip")))
+
+
+def test_it_goes_on_from_a_package(archive: Path) -> None:
+    assert materialize(data=str(archive), version="2").success
+    result = materialize(data=str(archive), version="3", start="eurosat-landcover@2")
+    assert result.success
+    (materialization,) = result.asset_materializations_for_node("training__eurosat_landcover")
+    package = load_package(Path(str(materialization.metadata["package"].value)))
+    hyperparameters = package.document["properties"]["mlm:hyperparameters"]
+    assert hyperparameters["start"] == "eurosat-landcover@2"
+    assert package.card.architecture == "resnet-d-compact"
+
+
+@pytest.mark.parametrize("start", ["eurosat-landcover@9", "../models@2", "eurosat-landcover", "@"])
+def test_a_start_that_is_no_package_is_refused(archive: Path, start: str) -> None:
+    assert "there is no model package" in failure_of(materialize(data=str(archive), start=start))
+
+
+def test_a_start_of_another_kind_is_refused(archive: Path, tmp_path: Path) -> None:
+    ours = Path(__file__).parents[2] / "models" / "landcover-unet"
+    shutil.copytree(ours, tmp_path / "models" / "landcover-unet")
+    refused = failure_of(materialize(data=str(archive), start="landcover-unet@1"))
+    assert "cannot be trained further" in refused

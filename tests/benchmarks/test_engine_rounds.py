@@ -30,6 +30,7 @@ def one_round(ours: Timed) -> Round:
     return Round(
         ours=ours,
         forward=timed(1000, 1.0),
+        plain=timed(1000, 1.75),
         decode=timed(1000, 0.25),
         loader=timed(900, 0.25),
         loader_decode=timed(1000, 0.25),
@@ -48,6 +49,7 @@ def test_visits_of_one_kind_add_up() -> None:
 def test_a_rounds_ratios() -> None:
     found = one_round(timed(720, 1.0, 0.5))
     assert found.share_of_bound == pytest.approx(0.9)
+    assert found.times_plain_bound == pytest.approx(1.44)
     assert found.times("torchgeo_loop") == pytest.approx(7.2)
     assert found.times("rasterio_loop") == pytest.approx(1.44)
     assert found.times_wall("rasterio_loop") == pytest.approx(2.88)

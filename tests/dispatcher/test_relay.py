@@ -111,6 +111,40 @@ def test_an_event_is_published_as_soon_as_it_is_committed(
     run(work())
 
 
+def test_an_event_does_not_wait_until_those_before_it_are_marked(
+    database: Database, database_url: str, nats_url: str
+) -> None:
+    """A row that somebody holds cannot be marked; what is committed meanwhile is published once."""
+
+    async def work() -> None:
+        job = uuid4()
+        heard: asyncio.Queue[int] = asyncio.Queue()
+        client = await nats.connect(nats_url)
+
+        async def hear(message: Msg) -> None:
+            heard.put_nowait(json.loads(message.data)["payload"]["n"])
+
+        await client.subscribe(f"constellation.*.jobs.{job}.>", cb=hear)
+        await client.flush()
+        emit(database, job, 1)
+        with psycopg.connect(database_url) as holder:
+            holder.execute(
+                "select 1 from constellation.events where job_id = %s for update", (job,)
+            )
+            async with relaying(database_url, nats_url):
+                for n in range(1, 30):
+                    await asyncio.to_thread(emit, database, job, 1, n)
+                assert [await heard.get() for _ in range(30)] == list(range(30))
+                assert unpublished(database) == 30
+                holder.rollback()
+                await drained(database)
+        assert heard.empty()
+        assert await stored_numbers(nats_url, job) == list(range(30))
+        await client.close()
+
+    run(work())
+
+
 def test_a_rolled_back_event_is_never_published(
     database: Database, database_url: str, nats_url: str
 ) -> None:

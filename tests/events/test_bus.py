@@ -38,6 +38,10 @@ def some_events(count: int) -> list[Event]:
     return [Event(n, "job.noted", now, job, None, "local", {"n": n}) for n in range(1, count + 1)]
 
 
+async def publish(bus: Bus, events: list[Event]) -> int:
+    return await bus.settle(await bus.send(events))
+
+
 async def stored_ids(url: str, events: list[Event]) -> list[int]:
     """Ids that the stream keeps of these events' job, in the order of the stream."""
     found = await stored(url, f"constellation.local.jobs.{events[0].job_id}.>")
@@ -48,7 +52,7 @@ def test_published_events_are_kept_in_order(nats_url: str) -> None:
     async def work() -> None:
         events = some_events(1200)
         async with connected(nats_url) as bus:
-            assert await bus.publish(events) == 1200
+            assert await publish(bus, events) == 1200
         assert await stored_ids(nats_url, events) == list(range(1, 1201))
 
     run(work())
@@ -58,9 +62,20 @@ def test_publishing_again_leaves_each_event_once(nats_url: str) -> None:
     async def work() -> None:
         events = some_events(50)
         async with connected(nats_url) as bus:
-            assert await bus.publish(events[:30]) == 30
-            assert await bus.publish(events[10:]) == 40
+            assert await publish(bus, events[:30]) == 30
+            assert await publish(bus, events[10:]) == 40
         assert await stored_ids(nats_url, events) == list(range(1, 51))
+
+    run(work())
+
+
+def test_what_is_sent_before_the_last_is_settled_comes_after_it(nats_url: str) -> None:
+    async def work() -> None:
+        events = some_events(300)
+        async with connected(nats_url) as bus:
+            sent = [await bus.send(events[first : first + 30]) for first in range(0, 300, 30)]
+            assert [await bus.settle(acks) for acks in sent] == [30] * 10
+        assert await stored_ids(nats_url, events) == list(range(1, 301))
 
     run(work())
 
@@ -74,12 +89,14 @@ def test_after_a_refused_event_nothing_later_is_stored(nats_url: str) -> None:
             manager = client.jsm()
             config = (await manager.stream_info(streams.EVENTS_NAME)).config
             await manager.update_stream(config, max_msg_size=10_000)
-            assert await bus.publish(events) == 4
+            sent = [await bus.send(events[:7]), await bus.send(events[7:])]
+            assert [await bus.settle(acks) for acks in sent] == [4, 0]
+            assert not bus.has_stream
             assert await stored_ids(nats_url, events) == [1, 2, 3, 4]
             await manager.update_stream(config, max_msg_size=-1)
             await client.close()
             await bus.ensure_stream()
-            assert await bus.publish(events[4:]) == 6
+            assert await publish(bus, events[4:]) == 6
         assert await stored_ids(nats_url, events) == list(range(1, 11))
 
     run(work())
@@ -89,7 +106,7 @@ def test_without_a_server_publishing_keeps_nothing_and_asking_fails() -> None:
     async def work() -> None:
         bus = Bus("nats://127.0.0.1:1")
         assert not bus.connected
-        assert await bus.publish(some_events(1)) == 0
+        assert await publish(bus, some_events(1)) == 0
         with pytest.raises(ServiceUnavailable):
             await bus.flush()
         with pytest.raises(ServiceUnavailable):

@@ -182,6 +182,11 @@ def test_a_grid_of_lines_or_dots_is_refused(
         grid_footprint(grids.grid("EPSG:32633", (a, b, 0.0, d, e, 0.375 * 3e7)))
 
 
+def test_a_grid_over_more_than_half_the_globe_that_crosses_itself_is_refused() -> None:
+    with pytest.raises(SceneRefused, match="folds"):
+        grid_footprint(grids.grid("EPSG:32633", (12_500.0, 0.0, 0.0, 0.0, 43_750.0, 0.0)))
+
+
 def test_tiles_of_long_thin_pixels_near_the_pole_are_valid() -> None:
     grid = grids.grid("EPSG:3031", (0.0, 78.125, 0.0, -10_000.0, 0.0, 7_500_000.0))
     footprints = window_footprints(grid, tile_windows(grid, 64))

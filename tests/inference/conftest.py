@@ -24,7 +24,7 @@ from constellation_pipelines.inference.protocol import PredictOrder
 
 CHECKOUT = Path(__file__).parent.parent.parent
 PACKAGE = CHECKOUT / "models" / "eurosat-landcover" / "1"
-ENGINE_START_S = 60.0
+ENGINE_START_S = 120.0  # beside busy neighbours
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class RunningEngine:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
 
 def start_engine(folder: Path, simulation: Path | None = None) -> RunningEngine:

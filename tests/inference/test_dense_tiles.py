@@ -16,7 +16,6 @@ from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.stitch import Axis
-from constellation_pipelines.inference.canvas import mirrored
 from constellation_pipelines.inference.computing import Computing
 from constellation_pipelines.inference.dense_plan import sampled, samples_within, within
 from constellation_pipelines.inference.network import Network
@@ -58,7 +57,10 @@ def expected(path: Path, network: Network) -> NDArray[np.float64]:
         for column in range(columns.count):
             (top, bottom), (left, right) = rows.inside(row), columns.inside(column)
             above, before = top - rows.seen(row)[0], left - columns.seen(column)[0]
-            chip = mirrored(pixels[:, top:bottom, left:right], above, before, card.chip_px)
+            below = card.chip_px - above - (bottom - top)
+            after = card.chip_px - before - (right - left)
+            edges = ((0, 0), (above, below), (before, after))
+            chip = np.pad(pixels[:, top:bottom, left:right], edges, mode="symmetric")
             with torch.inference_mode():
                 found = network.module(torch.from_numpy((chip - mean) / std)[None])[0]
             answer = found.double().numpy()

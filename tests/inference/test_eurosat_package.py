@@ -19,7 +19,8 @@ from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.package import load_package
-from constellation_pipelines.inference.train import Trained, TrainingPlan
+from constellation_pipelines.inference.train import Trained
+from constellation_pipelines.inference.training_plan import TrainingPlan
 from tests.inference.archives import small_rows, write_archive
 from tests.inference.conftest import PACKAGE
 

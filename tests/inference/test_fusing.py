@@ -31,10 +31,25 @@ def test_a_fused_network_says_what_the_network_says(dtype: torch.dtype) -> None:
     assert agree(forward(other), module(other), 0.06)
 
 
+NETWORKS: dict[str, dict[str, int]] = {
+    "resnet18-compact": {"width": 8},
+    "resnet18": {},  # ends in products of matrices
+    "unet": {"width": 16, "depth": 3},  # joins maps
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", NETWORKS)
 @torch.inference_mode()
-def test_a_chips_answer_depends_neither_on_its_place_nor_on_its_neighbours() -> None:
-    chips = noise(8)
-    forward = fused(network(), chips)
+def test_a_chips_answer_depends_neither_on_its_place_nor_on_its_neighbours(
+    name: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    options = {"bands": 3, "classes": 5, **NETWORKS[name]}
+    module = fold_batch_norms(build(name, options)).to(dtype)
+    chips = noise(8, dtype)
+    forward = fused(module, chips)
+    assert forward is not module
     alone = torch.zeros_like(chips)
     alone[0] = chips[5]
     assert torch.equal(forward(chips)[5], forward(alone)[0])

@@ -18,8 +18,10 @@ from constellation_pipelines.domain.tile import TileResult
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.network import Network
+from constellation_pipelines.inference.package import load_package
 from constellation_pipelines.inference.predict import Cancelled, predict
 from constellation_pipelines.inference.protocol import PredictOrder
+from constellation_pipelines.inference.work_raster import WorkRaster, layouts
 from tests.inference.conftest import PACKAGE, OrderFactory
 from tests.inference.test_reader import write
 
@@ -32,8 +34,10 @@ def run(order: PredictOrder, network: Network) -> list[TileResult]:
 
 def classes_of(order: PredictOrder) -> NDArray[np.uint8]:
     """The working raster as class values."""
-    pixels = np.fromfile(Path(order.work) / "class.raw", np.uint8) ^ np.uint8(NOTHING)
-    return pixels.reshape(order.grid.height_px, order.grid.width_px)
+    (layout,) = layouts(load_package(PACKAGE).card)
+    grid = order.grid
+    with WorkRaster(Path(order.work), layout, grid) as raster:
+        return raster.read(Window(0, 0, grid.height_px, grid.width_px))[:, :, 0]
 
 
 def chips_in(results: Iterable[TileResult]) -> Counter[int]:

@@ -80,7 +80,7 @@ def test_a_second_attempt_goes_on_with_what_the_first_wrote(tmp_path: Path, mode
 def test_the_working_file_takes_no_room_where_nothing_was_written(tmp_path: Path) -> None:
     of = grid(20_000, 20_000)
     fill(tmp_path / "work", of, (Window(10_000, 0, 64, 64), 1))
-    status = (tmp_path / "work" / "class.raw").stat()
+    status = (tmp_path / "work" / "class.blocks").stat()
     assert status.st_size == 400_000_000
     assert status.st_blocks * 512 < 2_000_000
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation_pipelines.domain.errors import ConstellationError, ReadFailed
+from constellation_pipelines.domain.quality import QualityKind, QualityMask
 from constellation_pipelines.domain.window import Window
+from constellation_pipelines.imagery.block_cache import LEAST_BYTES, limit
 from constellation_pipelines.inference.ahead import Ahead
 from constellation_pipelines.inference.reader import (
-    LARGEST_READ_BYTES,
     Tile,
     extent,
     group_reads,
@@ -30,7 +31,7 @@ def write(path: Path, pixels: np.ndarray[Any, Any], **profile: Any) -> Path:
     bands, height_px, width_px = pixels.shape
     size = {"count": bands, "height": height_px, "width": width_px, "dtype": pixels.dtype}
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6)}
-    with rasterio.open(path, "w", driver="GTiff", **size, **place, **profile) as raster:
+    with rasterio.open(path, "w", **{"driver": "GTiff"} | size | place | profile) as raster:
         raster.write(pixels)
     return path
 
@@ -55,18 +56,18 @@ tiles = st.lists(
 ).map(lambda places: [Window(512 * r, 512 * c, 512, 512) for r, c in places])
 
 
-@given(tiles, st.sampled_from([1, 3, 8, 64]))
+@given(tiles, st.sampled_from([1, 3, 8, 64]), st.sampled_from([0, 1_000_000, 8_000_000]))
 def test_each_tile_is_read_once_beside_its_neighbours_within_the_limit(
-    windows: list[Window], bytes_per_px: int
+    windows: list[Window], bytes_per_px: int, largest_bytes: int
 ) -> None:
-    groups = group_reads(windows, bytes_per_px)
+    groups = group_reads(windows, bytes_per_px, largest_bytes)
     assert [tile for group in groups for tile in group] == sorted(windows)
     assert len(groups[0]) == 1
     for group in groups:
         whole = extent(group)
         assert whole.width_px == sum(tile.width_px for tile in group)
         size_bytes = whole.width_px * whole.height_px * bytes_per_px
-        assert len(group) == 1 or size_bytes <= LARGEST_READ_BYTES
+        assert len(group) == 1 or size_bytes <= largest_bytes
 
 
 def test_tiles_hold_the_bands_asked_for_in_that_order(tmp_path: Path) -> None:
@@ -174,3 +175,131 @@ def test_neighbours_of_a_tile_that_cannot_be_read_share_no_blame(sample_data: Pa
         left, right = read_group(source, to_read.windows[2:])
     assert left.error is None
     assert right.error is not None
+
+
+# ---- each block once ----
+
+WHOLE = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "whole blocks": WHOLE,
+    "whole blocks, alpha": WHOLE | {"photometric": "RGB", "alpha": "yes"},
+    "whole blocks, band by band": WHOLE | {"interleave": "band"},
+    "strips": {"blockysize": 16},
+    "lines": {"blockysize": 1},
+    "strips, alpha": {"blockysize": 16, "photometric": "RGB", "alpha": "yes"},
+    "strips, band by band": {"blockysize": 16, "interleave": "band"},
+    "blocks cut by tiles": {"tiled": True, "blockxsize": 640, "blockysize": 320},
+    "JPEG2000": {"driver": "JP2OpenJPEG", "quality": 100, "reversible": True, "blockxsize": 512}
+    | {"blockysize": 256},
+}
+
+
+def bytes_read() -> int:
+    """What this process has read from files."""
+    (line,) = (line for line in Path("/proc/self/io").read_text().splitlines() if "rchar" in line)
+    return int(line.split()[1])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_block_is_decoded_once(tmp_path: Path, layout: str) -> None:
+    """What is decoded twice is read from the file twice."""
+    noise = np.random.default_rng(5).integers(1, 9999, (4, 1000, 3000), np.uint16)
+    how = {"compress": "deflate", "interleave": "pixel"} if layout != "JPEG2000" else {}
+    path = write(tmp_path / "scene.jp2", noise, **how | LAYOUTS[layout])
+    to_read = order(path, (1, 2, 3))
+    with open_source(to_read) as source:
+        before = bytes_read()
+        tiles = [tile for group in read_tiles(source, to_read.windows) for tile in group]
+        spent = bytes_read() - before
+    assert len(tiles) == 12
+    for tile in tiles:
+        w = tile.window
+        expected = noise[:3, w.row_off_px : w.row_end_px, w.col_off_px : w.col_end_px]
+        assert tile.pixels is not None
+        assert (tile.pixels == expected).all()
+    needed = 3 / 4 if layout.endswith("band by band") else 1
+    assert spent < 1.2 * needed * path.stat().st_size + 100_000
+
+
+def test_room_for_a_mask_s_blocks_goes_once_pixels_are_read(tmp_path: Path) -> None:
+    """Scenes in whole blocks are read quicker without any."""
+    ground = np.full((1, 512, 512), 4, np.uint8)
+    mask = write(tmp_path / "scl.tif", ground, blockysize=16)
+    scene = write(tmp_path / "a.tif", np.ones((1, 512, 512), np.uint8), **WHOLE)
+    quality = QualityMask(QualityKind.SCL, str(mask))
+    to_read = replace(order(scene, (1,), 256), quality=quality)
+    before = limit()
+    with open_source(to_read) as source:
+        assert source.cloud_fraction(to_read.windows[0]) == 0
+        assert limit() > LEAST_BYTES
+        source.read(to_read.windows[0])
+        assert limit() == LEAST_BYTES
+        assert source.cloud_fraction(to_read.windows[1]) == 0
+    assert limit() == before
+
+
+# ---- as rasterio reads it ----
+
+
+def scenes(sample_data: Path) -> list[Path]:
+    folders = (sample_data / "scenes", sample_data / "odd")
+    found = (path for folder in folders for path in sorted(folder.glob("*.*")))
+    rasters = (path for path in found if path.suffix in (".tif", ".jp2"))
+    return [path for path in rasters if has_crs(path)]
+
+
+def has_crs(path: Path) -> bool:
+    with rasterio.open(path) as raster:
+        return raster.crs is not None
+
+
+def test_every_real_scene_is_read_as_rasterio_reads_it(sample_data: Path) -> None:
+    """Every band, every tile, whatever the CRS; and what the file says holds data."""
+    seen = set()
+    for path in scenes(sample_data):
+        with rasterio.open(path) as raster:
+            seen.add(raster.crs.to_epsg())
+            bands = tuple(range(1, raster.count + 1))
+            for tile in read(order(path, bands)):
+                w = tile.window
+                place = rasterio.windows.Window(w.col_off_px, w.row_off_px, w.width_px, w.height_px)
+                if tile.error is not None:
+                    assert path.name == "corrupt.tif"
+                    continue
+                expected = raster.read(window=place)
+                assert tile.pixels is not None
+                assert tile.valid is not None
+                assert tile.pixels.dtype == expected.dtype
+                assert (tile.pixels == expected).all(), (path.name, w)
+                # Ours: a pixel holds data where any band does. Theirs: band by band.
+                theirs = raster.read_masks(window=place).any(0)
+                assert (tile.valid == theirs).all(), (path.name, w)
+    assert {4326, 26914, 31985, 32615, 32618, 32624, 32634, 32660} <= seen
+
+
+def test_every_real_scene_is_read_on_another_grid_as_rasterio_warps_it(sample_data: Path) -> None:
+    """Pixels twice as large: each the mean of four, where the file is read as it is."""
+    compared = 0
+    for path in scenes(sample_data):
+        grid, _, nodata = describe(path)
+        if path.name == "corrupt.tif" or grid.width_px % 2 or grid.height_px % 2:
+            continue  # the corners of an odd one would not meet those of its half
+        a, b, c, d, e, f = grid.transform
+        coarse = replace(
+            grid,
+            transform=(2 * a, 2 * b, c, 2 * d, 2 * e, f),
+            width_px=grid.width_px // 2,
+            height_px=grid.height_px // 2,
+        )
+        part = Window(0, 0, min(coarse.height_px, 128), min(coarse.width_px, 128))
+        with open_source(ReadOrder(path, coarse, (1,), nodata, (part,))) as source:
+            pixels, valid = source.read(part)
+        place = rasterio.windows.Window(0, 0, 2 * part.width_px, 2 * part.height_px)
+        with rasterio.open(path) as raster:
+            squares = part.height_px, 2, part.width_px, 2
+            means = raster.read(1, window=place).astype(np.float64).reshape(squares).mean((1, 3))
+            there = (raster.read_masks(1, window=place) > 0).reshape(squares).all((1, 3))
+        assert valid[there].all(), path.name
+        assert np.allclose(pixels[0][there], means[there], atol=1e-3), path.name
+        compared += 1
+    assert compared >= 3

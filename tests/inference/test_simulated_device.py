@@ -99,7 +99,7 @@ def test_a_batch_without_room_is_halved_until_it_has_and_the_size_is_told(
     assert all(one["refused"] == 2 * one["batch"] for one in halved)
     assert [one["batch"] for one in halved][-2:] == [16, 8]
     assert client.summary["batch"] == 8
-    before, after = ((Path(one.work) / "class.raw").read_bytes() for one in (asked, small))
+    before, after = ((Path(one.work) / "class.blocks").read_bytes() for one in (asked, small))
     assert before == after, "no chip's result depends on what is in its batch"
 
     heard.clear()

@@ -9,18 +9,14 @@ import torch
 
 from constellation_pipelines.inference.eurosat import LabelledChips
 from constellation_pipelines.inference.train import (
-    Average,
-    EpochReport,
-    Normaliser,
-    Phase,
+    Start,
     Trained,
-    Trainer,
-    TrainingPlan,
     confusion_matrix,
-    decayed,
     statistics,
     train,
 )
+from constellation_pipelines.inference.trainer import Average, Normaliser, Trainer, decayed
+from constellation_pipelines.inference.training_plan import EpochReport, Phase, TrainingPlan
 
 PLAN = TrainingPlan(
     epochs=4,
@@ -167,3 +163,51 @@ def test_the_average_follows_weights_and_the_statistics_of_batch_norms() -> None
     pace = 1 - 1 / 11  # the first step is a long one
     assert found["weight"].tolist() == pytest.approx([1 + 2 * pace] * 2)
     assert found["running_mean"].tolist() == pytest.approx([8 * pace] * 2)
+
+
+def start_of(trained: Trained) -> Start:
+    plan = trained.plan
+    return Start(
+        "stripes@1", trained.network, plan.architecture, plan.width, trained.mean, trained.std
+    )
+
+
+def further(plan: TrainingPlan, start: Start) -> Trained:
+    training, validation = stripes(192, 1), stripes(60, 2)
+    return train(training, validation, plan, classes=3, progress=lambda report: None, start=start)
+
+
+def test_training_goes_on_from_a_trained_network(
+    outcome: tuple[Trained, list[EpochReport]],
+) -> None:
+    before = outcome[0]
+    weights = {name: value.clone() for name, value in before.network.state_dict().items()}
+    after = further(replace(PLAN, epochs=1, peak_rate=1e-6), start_of(before))
+    for name, value in after.network.state_dict().items():
+        if "running" not in name and value.is_floating_point():
+            assert torch.allclose(value, weights[name], atol=1e-3), name
+    assert after.began_from == "stripes@1"
+    assert before.began_from is None
+    for name, value in before.network.state_dict().items():  # the start itself stays as it was
+        assert torch.equal(value, weights[name])
+
+
+def test_what_a_network_learns_is_partly_what_its_teacher_says(
+    outcome: tuple[Trained, list[EpochReport]],
+) -> None:
+    start = start_of(outcome[0])
+    plan = replace(PLAN, epochs=1)
+    taught, alone = (further(replace(plan, teacher_share=s), start) for s in (0.5, 0.0))
+    assert not torch.equal(
+        taught.network.state_dict()["head.weight"], alone.network.state_dict()["head.weight"]
+    )
+
+
+def test_targets_are_shared_between_label_and_teacher() -> None:
+    cpu = torch.device("cpu")
+    plan = replace(PLAN, teacher_share=0.25)
+    trainer = Trainer(torch.nn.Flatten(), plan, cpu, Normaliser((0.5,), (0.5,), cpu), 64, 2)
+    chips, targets = torch.tensor([[100.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert torch.equal(trainer.taught(chips, targets), targets)
+    trainer.teacher = torch.nn.Flatten()  # it says what it sees
+    assert torch.allclose(trainer.taught(chips, targets), torch.tensor([[0.25, 0.75]]))

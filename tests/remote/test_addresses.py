@@ -42,7 +42,9 @@ def test_addresses_that_are(address: str) -> None:
     assert is_public(address)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "2130706433", "0x7f000001", "127.1"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "2130706433", "0x7f000001", "127.1", "0177.0.0.1", "0"]
+)
 def test_names_and_numbers_of_loopback_are_refused_and_nobody_is_called(host: str) -> None:
     with listen() as listener:
         allowed = Allowed.of([f"http://{host}:{listener.port}"])

@@ -9,12 +9,13 @@ import psycopg
 
 from constellation_pipelines.dispatcher import main as dispatcher
 from constellation_pipelines.stack import checks
-from constellation_pipelines.stack.ports import LOOPBACK, any_free
+from constellation_pipelines.stack.ports import LOOPBACK, claim_any
 from constellation_pipelines.stack.waiting import wait_until
 
 
 def test_a_port_that_a_stranger_listens_on_is_not_ours() -> None:
-    port = any_free()
+    claim = claim_any()
+    port = claim.port
     command = [sys.executable, "-m", "http.server", str(port), "--bind", LOOPBACK]
     stranger = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

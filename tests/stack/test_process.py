@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -17,13 +18,26 @@ from constellation_pipelines.stack.process import (
     wait,
 )
 
+# What the run of the tests ignores, which Dagster can make it, a program of theirs ignores too.
+SLEEPER = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[1] == "deaf" else signal.SIG_DFL)
+print(flush=True)
+time.sleep(600)
+"""
+OURS, OTHERS = f"ours-{uuid.uuid4()}", f"others-{uuid.uuid4()}"  # of this run, and of no other
+
 
 @pytest.fixture
-def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
-    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
-    child = subprocess.Popen(
-        command, env={**os.environ, MARK: "stack-of-this-test"}, stdout=subprocess.PIPE
-    )
+def manner() -> str:
+    return "polite"
+
+
+@pytest.fixture
+def sleeper(manner: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A marked process that sleeps: polite ones end on TERM, deaf ones do not."""
+    command = [sys.executable, "-c", SLEEPER, manner]
+    child = subprocess.Popen(command, env={**os.environ, MARK: OURS}, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
     yield child
@@ -59,8 +73,14 @@ def test_a_process_that_has_gone_is_not_alive(sleeper: "subprocess.Popen[bytes]"
 
 
 def test_only_marked_processes_are_ended(sleeper: "subprocess.Popen[bytes]") -> None:
-    assert end_marked("stack-of-somebody-else", 1.0) == 0
+    assert end_marked(OTHERS, 1.0) == 0
     assert sleeper.poll() is None
-    assert [process.pid for process in marked("stack-of-this-test")] == [sleeper.pid]
-    assert end_marked("stack-of-this-test", 30.0) == 1
-    assert sleeper.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)  # what TERM left, KILL ended
+    assert [process.pid for process in marked(OURS)] == [sleeper.pid]
+    assert end_marked(OURS, 60.0) == 1
+    assert sleeper.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("manner", ["deaf"])
+def test_one_that_does_not_listen_is_killed(sleeper: "subprocess.Popen[bytes]") -> None:
+    assert end_marked(OURS, 0.2) == 1
+    assert sleeper.wait(10) == -signal.SIGKILL

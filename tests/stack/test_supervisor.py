@@ -20,9 +20,9 @@ PATIENCE_S = 20.0
 
 
 def web_server(name: str, *, needs: tuple[str, ...] = ()) -> Service:
-    port = ports.any_free()
-    command = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
-    return Service(name, command, ready=lambda _: ports.answers(port), needs=needs)
+    claim = ports.claim_any()  # held as long as the check below
+    command = (sys.executable, "-m", "http.server", str(claim.port), "--bind", "127.0.0.1")
+    return Service(name, command, ready=lambda _: ports.answers(claim.port), needs=needs)
 
 
 def script(name: str, text: str, **options: object) -> Service:

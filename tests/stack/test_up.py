@@ -177,6 +177,15 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused(tmp_path: Path) -> No
     assert complaint.startswith(f"error: CONSTELLATION_API_PORT={port} is taken")
 
 
+def test_a_port_that_a_stack_has_chosen_and_does_not_listen_on_yet_is_refused(
+    tmp_path: Path,
+) -> None:
+    chosen = ports.claim_any()
+    up = start(tmp_path, CONSTELLATION_API_PORT=str(chosen.port))
+    _, complaint = up.communicate(timeout=PATIENCE_S)
+    assert complaint.startswith(f"error: CONSTELLATION_API_PORT={chosen.port} is taken")
+
+
 def test_a_service_that_does_not_start_stops_the_others_and_says_why(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     stack = Stack(data_dir)

@@ -1,16 +1,20 @@
 """Lists of jobs: narrowed, in order, page by page."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from shapely import MultiPolygon, box
 
 from constellation_pipelines.domain.states import JobState
-from constellation_pipelines.store import jobs
+from constellation_pipelines.store import jobs, places
 from constellation_pipelines.store.database import Database
-from constellation_pipelines.store.job_list import JobFilter, Place, Sort, list_page
+from constellation_pipelines.store.job_list import JobFilter, Page, Sort, list_page
 from constellation_pipelines.store.runs import NewRun
+from constellation_pipelines.store.tenancy import NOBODY, Tenancy
 from tests.store.test_jobs import model_id as model_id
 from tests.store.test_jobs import new_job, submit
 from tests.store.test_jobs import planned as planned
@@ -19,7 +23,13 @@ from tests.store.test_jobs import scene_ids as scene_ids
 
 def page(database: Database, wanted: JobFilter) -> list[UUID]:
     with database.transaction() as connection:
-        return [job.id for job in list_page(connection, wanted, limit=100)]
+        found = list_page(connection, wanted, limit=100)
+        assert found.end is None
+        return ids(found)
+
+
+def ids(page: Page) -> list[UUID]:
+    return [UUID(job["id"]) for job in json.loads(page.items)]
 
 
 def walk(database: Database, sort: Sort, between: Callable[[], object] = int) -> list[UUID]:
@@ -29,10 +39,10 @@ def walk(database: Database, sort: Sort, between: Callable[[], object] = int) ->
     while True:
         with database.transaction() as connection:
             part = list_page(connection, JobFilter(), sort=sort, beyond=beyond, limit=2)
-        if not part:
+        found += ids(part)
+        if part.end is None:
             return found
-        found += [job.id for job in part]
-        beyond = Place(part[-1].priority, part[-1].created_at, part[-1].id)
+        beyond = part.end
         between()
 
 
@@ -115,3 +125,73 @@ def test_jobs_are_found_by_place(
 ) -> None:
     submit(database, planned)
     assert len(page(database, wanted)) == expected
+
+
+CORNER = MultiPolygon([box(0, 0, 0.1, 0.1)])  # of the scenes, which reach from 0 to 1 degree
+# At which numbers of scenes and runs a question by place is asked in another way.
+WAYS = {
+    "few": {},
+    "many": {"FEW_RUNS": 0},
+    "more": {"FEW_RUNS": 0, "MANY_RUNS": 0},
+    "most": {"MOST_SCENES": 0},
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(places, name, value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (JobFilter(near=(0.05, 0.05), radius_m=1), {"whole", "corner"}),
+        (JobFilter(near=(0.5, 0.5), radius_m=1), {"whole"}),
+        (JobFilter(near=(0.5, 0.05), radius_m=44_000), {"whole"}),
+        (JobFilter(near=(0.5, 0.05), radius_m=45_000), {"whole", "corner"}),
+        (JobFilter(near=(-0.1, 0.05), radius_m=12_000), {"whole", "corner"}),
+        (JobFilter(near=(-0.1, 0.05), radius_m=11_000), set()),
+        (JobFilter(near=(180, 90), radius_m=20_100_000), {"whole", "corner"}),
+        (JobFilter(bbox=(0.5, 0.5, 2, 2)), {"whole"}),
+        (JobFilter(bbox=(170, 0, 0.05, 1)), {"whole", "corner"}),
+        (JobFilter(bbox=(0.05, 0, -170, 1), near=(0.5, 0.5), radius_m=1), {"whole"}),
+    ],
+)
+@pytest.mark.usefixtures("way")
+def test_a_job_lies_where_its_tiles_do(
+    database: Database, planned: list[NewRun], wanted: JobFilter, found: set[str]
+) -> None:
+    whole = submit(database, planned)
+    corner = submit(database, [replace(run, ground=CORNER) for run in planned])
+    names = {whole: "whole", corner: "corner"}
+    assert {names[id] for id in page(database, wanted)} == found
+
+
+@pytest.mark.usefixtures("way")
+def test_a_place_is_narrowed_pages_and_keeps_its_order(
+    database: Database, planned: list[NewRun]
+) -> None:
+    made = [submit(database, planned) for _ in range(5)]
+    submit(database, [replace(run, ground=CORNER) for run in planned])
+    with database.transaction() as connection:
+        jobs.cancel(connection, made[4])
+    wanted = JobFilter(states=(JobState.PENDING,), near=(0.5, 0.5), radius_m=10)
+    with database.transaction() as connection:
+        first = list_page(connection, wanted, limit=3)
+        rest = list_page(connection, wanted, beyond=first.end, limit=3)
+        oldest = list_page(connection, wanted, sort=Sort.OLDEST, limit=3)
+    assert ids(first) + ids(rest) == made[3::-1]
+    assert ids(oldest) == made[:3]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_place_shows_an_account_its_own_jobs_only(
+    database: Database, planned: list[NewRun]
+) -> None:
+    mine = submit(database, planned, new_job(account="ann"))
+    other = submit(database, planned, new_job(account="ben"))
+    wanted = JobFilter(near=(0.5, 0.5), radius_m=10, bbox=(0, 0, 1, 1))
+    assert page(database.bound(Tenancy("ann")), wanted) == [mine]
+    assert page(database.bound(Tenancy("ann", sees_all=True)), wanted) == [other, mine]
+    assert page(database.bound(NOBODY), wanted) == []

@@ -38,8 +38,8 @@ def new_job(key: str | None = None, digest: str = "d", account: str = "local") -
 
 def submit(database: Database, planned: list[NewRun], job: NewJob | None = None) -> UUID:
     with database.transaction() as connection:
-        job_id, _ = jobs.submit(connection, job or new_job(), planned)
-    return job_id
+        made, _ = jobs.submit(connection, job or new_job(), planned)
+    return made.id
 
 
 def find(database: Database, job_id: UUID) -> Job:
@@ -71,6 +71,13 @@ def event_types(database: Database, job_id: UUID) -> list[str]:
 
 
 # ---- submitting ----
+
+
+def test_what_was_submitted_is_what_is_found(database: Database, planned: list[NewRun]) -> None:
+    with database.transaction() as connection:
+        made, is_new = jobs.submit(connection, new_job(), planned)
+    assert is_new
+    assert find(database, made.id) == made
 
 
 def test_a_submitted_job_has_a_pending_run_per_scene_and_an_event(

@@ -174,6 +174,15 @@ def test_a_job_that_is_just_being_submitted_keeps_its_scene_as_it_is(database: D
     assert find(database, "a") == first
 
 
+def test_some_scenes_are_found_in_the_order_asked_for(database: Database) -> None:
+    first, second = add(database, scene("a")), add(database, scene("b"))
+    references = ["b", str(first.id), "nothing", "b", str(new_id()), "\0", "\ud800", "", "a"]
+    with database.transaction() as connection:
+        found = scenes.find_some(connection, references)
+        assert scenes.find_some(connection, []) == []
+    assert found == [second, first, None, second, None, None, None, None, first]
+
+
 def elsewhere(one: Scene) -> Scene:
     return replace(one, uri=f"/elsewhere/{one.key}.tif")
 

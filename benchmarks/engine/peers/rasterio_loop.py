@@ -26,7 +26,7 @@ from benchmarks.engine.peers.job import ClassMap, Job, job_of_command_line, meas
 
 BATCH_PX = 64 * 64 * 64
 STRIPS_AHEAD = 2
-BLOCK_CACHE_MB = 256
+BLOCK_CACHE_BYTES = 256 << 20  # rasterio takes bytes here
 BLOCK_PX = 512
 
 Strip = tuple[int, NDArray[Any]]  # first row of chips, chips (rows, columns, bands, px, px)
@@ -36,8 +36,10 @@ def strips(job: Job) -> Iterator[Strip]:
     """Chips, some rows of them at a time, each block decoded once."""
     rows_at_once = max(1, BLOCK_PX // job.stride_px)
     halo = job.halo_px
+    # Only strips that overlap share blocks; the others are read quicker if none is kept.
+    kept = BLOCK_CACHE_BYTES if halo else 1 << 16
     with (
-        rasterio.Env(GDAL_CACHEMAX=BLOCK_CACHE_MB),
+        rasterio.Env(GDAL_CACHEMAX=kept),
         rasterio.open(job.scene) as scene,
     ):
         for row in range(0, job.rows, rows_at_once):

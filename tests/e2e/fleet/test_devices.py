@@ -2,23 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from constellation_pipelines.demo.scenes import generate
-from tests.e2e.conftest import Stack, running_stack
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """`constellation up --simulate-gpus 4`, with short pauses."""
-    data_dir = tmp_path_factory.mktemp("fleet")
-    settings = {"CONSTELLATION_QUARANTINE_S": "3"}
-    with running_stack(data_dir, settings, "--simulate-gpus", "4") as started:
-        yield started
+from tests.e2e.conftest import Stack
 
 
 def tell(stack: Stack, **devices: Any) -> None:
@@ -37,7 +24,7 @@ def ready(stack: Stack) -> int:
 
 
 def test_a_run_leaves_a_device_that_fails_and_the_device_returns_after_a_clean_probe(
-    fleet: Stack, tmp_path: Path
+    fleet: Stack,
 ) -> None:
     assert [gpu["simulated"] for gpu in gpus(fleet)] == [True] * 4
     fleet.wait(lambda: ready(fleet), lambda count: count == 4, timeout_s=90)

@@ -1,49 +1,29 @@
 """A job on a scene behind a URL, through the whole stack: equal to that of the file itself."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import rasterio
 
-from tests.e2e.conftest import Stack, running_stack
-from tests.remote.range_server import RangeServer, reply, serving
+from tests.e2e.conftest import Stack
+from tests.e2e.fleet.conftest import FAR_SCENE
+from tests.remote.range_server import RangeServer, reply
 
-SCENE = "s2b_l1c_capelookout_west_4326_rgbnir_u8"
 BANDS = ["red", "green", "blue", "nir"]
 
-EVER_LEASED = "select count(*) as n from constellation.leases"
+EVER_LEASED = "select count(*) as n from constellation.leases where run_id = %s"
 COUNTS = """
 select row_off_px, col_off_px, class_counts from constellation.tiles
  where job_id = %s order by 1, 2
 """
 
 
-@pytest.fixture(scope="module")
-def server(sample_data: Path) -> Iterator[RangeServer]:
-    with serving(**{"far.tif": (sample_data / "scenes" / f"{SCENE}.tif").read_bytes()}) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def stack(
-    server: RangeServer, sample_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    settings = {
-        "CONSTELLATION_SCENE_ROOTS": str(sample_data / "scenes"),
-        "CONSTELLATION_REMOTE_HOSTS": server.origin,
-        "CONSTELLATION_REMOTE_PRIVATE_HOSTS": "127.0.0.1",
-    }
-    with running_stack(tmp_path_factory.mktemp("stack"), settings) as started:
-        yield started
-
-
 def test_a_remote_scene_gives_the_result_of_the_file_and_holds_no_device_while_its_host_is_away(
-    stack: Stack, server: RangeServer, sample_data: Path
+    fleet: Stack, far_server: RangeServer, sample_data: Path
 ) -> None:
+    stack, server = fleet, far_server
     far = stack.http.post("/scenes", json={"url": server.url("/far.tif"), "bands": BANDS})
     assert far.status_code == 201, far.text
-    here = stack.register(sample_data / "scenes" / f"{SCENE}.tif")
+    here = stack.register(sample_data / "scenes" / f"{FAR_SCENE}.tif")
     assert far.json()["footprint"] == here["footprint"]
 
     # The host is away: the run waits for its pixels, says so, and no device is leased.
@@ -57,7 +37,7 @@ def test_a_remote_scene_gives_the_result_of_the_file_and_holds_no_device_while_i
     said = stack.wait(reason, lambda said: "answers 503" in said)
     assert said.startswith("staging: ")
     assert server.url("/far.tif") in said
-    assert stack.rows(EVER_LEASED)[0]["n"] == 0
+    assert stack.rows(EVER_LEASED, stack.job(job["id"])["runs"][0]["id"])[0]["n"] == 0
 
     # It is back: the run goes on by itself.
     server.fault = None

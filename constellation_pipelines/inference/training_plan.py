@@ -1,0 +1,79 @@
+"""How long, how fast and on what a chip classifier is trained."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A share of the epochs: the side of the chips that are trained on, whether they are mixed."""
+
+    share: float
+    px: int
+    mixed: bool
+
+
+# Small chips first: at 40 pixels a step costs half of one at 64. The last epochs see chips as they
+# will come, unmixed and then whole.
+PHASES = (
+    Phase(20 / 64, 40, mixed=True),
+    Phase(32 / 64, 48, mixed=True),
+    Phase(5 / 64, 48, mixed=False),
+    Phase(7 / 64, 64, mixed=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What decides the outcome, beside the chips. `threads` is the count of processor threads."""
+
+    epochs: int = 64
+    seed: int = 17
+    batch_size: int = 128
+    peak_rate: float = 0.1
+    warm_up_epochs: float = 2.0
+    cool_down_share: float = 0.32
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    colour: float = 0.5
+    average_decay: float = 0.998
+    teacher_share: float = 0.5  # of the targets, where a training goes on from a trained network
+    phases: tuple[Phase, ...] = PHASES
+    architecture: str = "resnet-d-compact"
+    width: int = 32
+    validate_every: int = 4
+    threads: int = 1
+
+    def measures(self, epoch: int) -> bool:
+        """Whether the validation chips are looked at after this epoch; it costs a tenth of one."""
+        return epoch % self.validate_every == 0 or epoch == self.epochs
+
+    def phase(self, epoch: int) -> Phase:
+        """The phase of an epoch, which counts from 1."""
+        passed = 0.0
+        for phase in self.phases:
+            passed += phase.share
+            if epoch - 0.5 < passed * self.epochs:
+                return phase
+        return self.phases[-1]
+
+
+# What a trained network goes on with: chips as they will come, at half the rate.
+FURTHER = TrainingPlan(
+    epochs=56,
+    peak_rate=0.05,
+    warm_up_epochs=1.0,
+    cool_down_share=0.6,
+    phases=(Phase(42 / 56, 64, mixed=True), Phase(14 / 56, 64, mixed=False)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """One epoch: mean training loss, validation accuracy where it was measured, seconds so far."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float | None
+    elapsed_s: float
