@@ -10,6 +10,7 @@ from api.guard import Guard
 from api.live.hub import Hub
 from api.live.lines import Lines
 from api.live.samples import Samples
+from api.login import SignIn
 from constellation_pipelines.domain.account import Principal
 from constellation_pipelines.domain.errors import Unauthenticated
 from constellation_pipelines.settings import Settings
@@ -79,6 +80,13 @@ samples_of = part("samples", Samples)
 guard_of = part("guard", Guard)
 
 
+async def sign_in_of(connection: HTTPConnection) -> SignIn | None:
+    """The identity provider that people sign in at, if the settings name one."""
+    found = connection.app.state.sign_in
+    assert found is None or isinstance(found, SignIn)
+    return found
+
+
 async def database_of(connection: HTTPConnection) -> Database:
     """The app's pool, narrowed to what whoever asks may see. Raises Unauthenticated."""
     return (await pool_of(connection)).bound(tenancy_of(connection))
@@ -91,5 +99,6 @@ HubPart = Annotated[Hub, Depends(hub_of)]
 LinesPart = Annotated[Lines, Depends(lines_of)]
 SamplesPart = Annotated[Samples, Depends(samples_of)]
 TenancyPart = Annotated[Tenancy, Depends(current_tenancy)]
+SignInPart = Annotated[SignIn | None, Depends(sign_in_of)]
 GuardPart = Annotated[Guard, Depends(guard_of)]
 PrincipalPart = Annotated[Principal, Depends(current_principal)]

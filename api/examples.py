@@ -10,18 +10,22 @@ OF_PARAMETERS: dict[str, Any] = {
     "after": "0,512",
     "bbox": "-76.6,34.5,-76.4,34.7",
     "by": "day,model",
+    "code": "SplxlOBeZQQYbYS6WxSbIA",
     "created_after": "2026-11-01T00:00:00Z",
     "created_before": "2026-12-01T00:00:00Z",
+    "error": "access_denied",
     "first_day": "2026-11-01",
     "follow": False,
     "format": "json",
     "idempotency-key": "9f1f6f0e-cape-lookout",
+    "iss": "https://login.example.org/",
     "job_id": ID,
     "last-event-id": 0,
     "last_day": "2026-11-30",
     "limit": 50,
     "model": "eurosat-landcover@1",
     "near": "13.4,52.5",
+    "next": "/scenes/",
     "radius_m": 100_000,
     "run_id": ID,
     "seconds": 600,
@@ -36,6 +40,7 @@ OF_PARAMETERS: dict[str, Any] = {
 # Where one name has several meanings: by operation.
 OF_OPERATIONS: dict[str, dict[str, Any]] = {
     "show_model": {"reference": "eurosat-landcover@1"},
+    "end_login": {"state": "af0ifjsldkj"},
     "show_scene": {"reference": "s2_cape_lookout"},
 }
 

@@ -4,8 +4,8 @@ import asyncio
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import inf
@@ -36,6 +36,8 @@ FAILURES_BURST = 20
 LONGEST_TOKEN = 8192
 
 BAD_KEY = "this key opens nothing: it is unknown, revoked or expired"
+USED_LOGIN = "this sign-in was used already: begin anew"
+TOO_MANY = "too many from here were not let in"
 BAD_SESSION = "this session has ended: sign in again"
 
 
@@ -95,7 +97,7 @@ class Guard:
         many wrong ones from an address, and ServiceUnavailable.
         """
         if wait_s := self._failures.take(address):
-            raise TooManyRequests("too many from here were not let in", retry_after_s=wait_s)
+            raise TooManyRequests(TOO_MANY, retry_after_s=wait_s)
         try:
             found = self._find(token)
         except (Unauthenticated, Forbidden):
@@ -132,7 +134,7 @@ class Guard:
             found = sessions.look_up(connection, secret.hashed(token))
         if found is None:
             raise Unauthenticated(BAD_SESSION)
-        return Principal(found.account, found.scope, Door.SESSION, found.prefix, found.expires_at)
+        return Principal(found.account, found.scope, Door.SESSION, found.actor, found.expires_at)
 
     def _of_account(self, principal: Principal) -> Principal:
         with self._database.transaction() as connection:
@@ -207,6 +209,37 @@ class Guard:
                 raise Unauthenticated(BAD_KEY)
             audit.record(connection, "session.begun")
         return replace(principal, door=Door.SESSION, expires_at=ends_at), token
+
+    def sign_in_as(self, principal: Principal, login: str, address: str) -> tuple[Principal, str]:
+        """A new session of whom an identity provider has named for this login, and its token.
+
+        Raises Forbidden without such an account, Unauthenticated for a login that was used.
+        """
+        self._of_account(principal)
+        token = secret.new_session()
+        tenancy = Tenancy(principal.account, True, principal.actor, address)
+        with self._database.bound(tenancy).transaction() as connection:
+            ends_at = sessions.begin_of_login(
+                connection,
+                secret.hashed(token),
+                account=principal.account,
+                scope=principal.scope,
+                actor=principal.actor,
+                login_hash=secret.hashed(login),
+                lasts_s=self._session_s,
+            )
+            if ends_at is None:
+                raise Unauthenticated(USED_LOGIN)
+            audit.record(connection, "session.begun")
+        return replace(principal, door=Door.SESSION, expires_at=ends_at), token
+
+    @contextmanager
+    def knock(self, address: str) -> Iterator[None]:
+        """Count what is tried from an address, unless it succeeds. Raises TooManyRequests."""
+        if wait_s := self._failures.take(address):
+            raise TooManyRequests(TOO_MANY, retry_after_s=wait_s)
+        yield
+        self._failures.give_back(address)
 
     def sign_out(self, principal: Principal, token: str, address: str) -> None:
         """End a session, here at once and elsewhere after some seconds."""

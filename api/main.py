@@ -12,6 +12,7 @@ from api.limits import BodyLimit, HeaderLimit
 from api.live.hub import Hub
 from api.live.lines import Lines
 from api.live.samples import Samples
+from api.login import SignIn
 from api.origins import OwnOrigin
 from api.routers import (
     about,
@@ -19,6 +20,7 @@ from api.routers import (
     gpus,
     health,
     jobs,
+    login,
     logs,
     models,
     runs,
@@ -37,7 +39,7 @@ from constellation_pipelines.store.tenancy import NOBODY
 
 ROOMS = (
     *(jobs, logs, runs, gpus, scenes, models, stream),
-    *(webhooks, usage, session, audit, about, health),
+    *(webhooks, usage, session, login, audit, about, health),
 )
 VERSION = "1"  # of the API, as in its paths
 POOL_SIZE = 40  # handlers run in a thread pool of 40
@@ -89,6 +91,7 @@ def create_app(
     app.state.lines = lines
     app.state.samples = samples
     app.state.guard = guard
+    app.state.sign_in = SignIn.of(settings)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)

@@ -1,14 +1,13 @@
 """Bearer tokens of an OIDC issuer, checked with the public keys that it publishes."""
 
-import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
-from api.origins import LOOPBACK
+from api.issuer import Refused, answer, checked_url
 from constellation_pipelines.domain.account import Door, Principal, Scope, check_name
 from constellation_pipelines.domain.errors import (
     Forbidden,
@@ -16,6 +15,7 @@ from constellation_pipelines.domain.errors import (
     ServiceUnavailable,
     Unauthenticated,
 )
+from constellation_pipelines.remote.outside import NotReached
 from constellation_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ ALGORITHMS = {
 LEEWAY_S = 30
 FRESH_S = 300.0  # keys are fetched anew after that
 REFETCH_S = 10.0  # and no sooner than that, though a token names a key that nobody knows
-TIMEOUT_S = 5.0
-MAX_KEYS_BYTES = 1024 * 1024
 SCOPE_PREFIX = "constellation:"
 NO_KEYS = "the keys of the tokens' issuer cannot be fetched right now"
 
@@ -40,27 +38,23 @@ class Verifier:
     """Checks tokens of one issuer for one audience."""
 
     def __init__(self, settings: Settings, keys: "KeySet") -> None:
-        self._issuer = settings.oidc_issuer
-        self._audience = settings.oidc_audience
-        self._account_claim = settings.oidc_account_claim
-        self._scope_claim = settings.oidc_scope_claim
+        self._issuer = settings.oidc_issuer or ""
+        self._audience = settings.oidc_audience or ""
+        self._claims = ClaimNames.of(settings)
         self._keys = keys
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
         """The verifier that the settings ask for, if any. Raises InvalidInput for half of one."""
-        named = (settings.oidc_issuer, settings.oidc_audience, settings.oidc_jwks_url)
-        if not any(named):
-            return None
         url = settings.oidc_jwks_url
-        if url is None or not all(named):
+        if not any((settings.oidc_audience, url)):
+            if settings.oidc_issuer is None or settings.oidc_client_id is not None:
+                return None  # no issuer, or one that the dashboard alone knows
+        if url is None or not all((settings.oidc_issuer, settings.oidc_audience)):
             raise InvalidInput(
                 "CONSTELLATION_OIDC_ISSUER, _AUDIENCE and _JWKS_URL go together: set all three"
             )
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
-            raise InvalidInput("CONSTELLATION_OIDC_JWKS_URL must be an https:// URL")
-        return cls(settings, KeySet(url))
+        return cls(settings, KeySet(checked_url(url, "CONSTELLATION_OIDC_JWKS_URL")))
 
     def principal(self, token: str) -> Principal:
         """Whom a token speaks of.
@@ -68,25 +62,48 @@ class Verifier:
         Raises Unauthenticated for one that is forged, expired or meant for others, Forbidden for
         one without an account or a scope, ServiceUnavailable when the issuer's keys are not had.
         """
-        import jwt
+        claims = verified(token, self._keys, issuer=self._issuer, audience=self._audience)
+        return self._claims.principal(claims)
 
-        try:
-            header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
-            if algorithm not in ALGORITHMS:
-                raise Unauthenticated("this token is not signed in a way that is taken here")
-            key = self._keys.find(header.get("kid"), ALGORITHMS[algorithm])
-            claims = jwt.decode(
-                token,
-                key.key,
-                algorithms=[algorithm],
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=LEEWAY_S,
-                options={"require": ["exp", "iss", "aud"]},
-            )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise Unauthenticated(f"this token is not good: {reason(error)}") from error
+
+def verified(token: str, keys: "KeySet", *, issuer: str, audience: str) -> dict[str, Any]:
+    """The claims of a token. Raises Unauthenticated and ServiceUnavailable."""
+    import jwt
+
+    try:
+        header = jwt.get_unverified_header(token)
+        algorithm = header.get("alg")
+        if algorithm not in ALGORITHMS:
+            raise Unauthenticated("this token is not signed in a way that is taken here")
+        key = keys.find(header.get("kid"), ALGORITHMS[algorithm])
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=[algorithm],
+            audience=audience,
+            issuer=issuer,
+            leeway=LEEWAY_S,
+            options={"require": ["exp", "iss", "aud"]},
+        )
+    except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        raise Unauthenticated(f"this token is not good: {reason(error)}") from error
+    return claims
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNames:
+    """Which claims name the account and the scope."""
+
+    account: str
+    scope: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings."""
+        return cls(settings.oidc_account_claim, settings.oidc_scope_claim)
+
+    def principal(self, claims: dict[str, Any]) -> Principal:
+        """Whom claims that are good speak of. Raises Forbidden without an account or a scope."""
         return Principal(
             account=self._account(claims),
             scope=self._scope(claims),
@@ -96,16 +113,16 @@ class Verifier:
         )
 
     def _account(self, claims: dict[str, Any]) -> str:
-        name = claims.get(self._account_claim)
+        name = claims.get(self.account)
         if not isinstance(name, str):
-            raise Forbidden(f"this token has no claim {self._account_claim} that names an account")
+            raise Forbidden(f"this token has no claim {self.account} that names an account")
         try:
             return check_name(name)
         except InvalidInput as error:
             raise Forbidden(error.message) from error
 
     def _scope(self, claims: dict[str, Any]) -> Scope:
-        told = claims.get(self._scope_claim, ())
+        told = claims.get(self.scope, ())
         words = told.split() if isinstance(told, str) else told
         held = [
             scope
@@ -114,17 +131,24 @@ class Verifier:
         ]
         if not held:
             raise Forbidden(
-                f"this token's claim {self._scope_claim} has none of "
+                f"this token's claim {self.scope} has none of "
                 + ", ".join(f"{SCOPE_PREFIX}{scope}" for scope in Scope)
             )
         return held[-1]
 
 
 class KeySet:
-    """The issuer's public keys, fetched when they are needed and kept for some minutes."""
+    """The issuer's public keys, fetched when they are needed and kept for some minutes.
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    `named` is the URL that the operator gave, whose host may lie in a private network; without it
+    that is the keys' own.
+    """
+
+    def __init__(
+        self, url: str, clock: Callable[[], float] = time.monotonic, *, named: str | None = None
+    ) -> None:
         self._url = url
+        self._private = {named or url}
         self._clock = clock
         self._keys: list[PyJWK] = []
         self._fetched_s: float | None = None
@@ -156,20 +180,12 @@ class KeySet:
         return self._tried_s is None or self._clock() - self._tried_s > REFETCH_S
 
     def _fetch(self) -> None:
-        import httpx
         from jwt import PyJWK, PyJWTError
 
         self._tried_s = self._clock()
         try:
-            with httpx.stream("GET", self._url, timeout=TIMEOUT_S, trust_env=False) as reply:
-                reply.raise_for_status()
-                text = b""
-                for part in reply.iter_bytes():
-                    text += part
-                    if len(text) > MAX_KEYS_BYTES:
-                        raise ValueError("too many keys")
-            listed = json.loads(text)["keys"]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError) as error:
+            listed = answer(self._url, private=self._private)["keys"]
+        except (NotReached, Refused, ValueError, KeyError, RecursionError) as error:
             raise ServiceUnavailable(NO_KEYS) from error
         found = []
         for item in listed if isinstance(listed, list) else ():

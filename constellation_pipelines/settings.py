@@ -69,9 +69,52 @@ class Settings(BaseSettings):
         description="Claim that holds constellation:viewer, constellation:operator or "
         "constellation:admin, as a list or between spaces.",
     )
+    oidc_client_id: str | None = Field(
+        default=None,
+        description="This dashboard's id at the issuer: people then sign in there too.",
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="Secret of that client. Unset: a public one, with PKCE alone."
+    )
+    oidc_name: str | None = Field(
+        default=None, max_length=60, description="What people call the issuer. Unset: its host."
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="URL under which browsers reach this server. The issuer sends them back there.",
+    )
     webhook_private_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Hosts of private networks that webhooks may call, separated by commas.",
+    )
+    keep_events_days: float = Field(
+        default=7,
+        gt=0,
+        le=36_500,
+        description="How long published events of jobs that have ended are kept.",
+    )
+    keep_audit_days: float = Field(
+        default=400, gt=0, le=36_500, description="How long rows of the audit are kept."
+    )
+    keep_sessions_days: float = Field(
+        default=7, gt=0, le=36_500, description="How long sessions that have ended are kept."
+    )
+    keep_deliveries_days: float = Field(
+        default=7,
+        gt=0,
+        le=36_500,
+        description="How long webhook deliveries are kept that were made or given up.",
+    )
+    keep_idempotency_keys_days: float = Field(
+        default=30,
+        gt=0,
+        le=36_500,
+        description="How long after a job's end its Idempotency-Key still names it.",
+    )
+    secret_key: Path | None = Field(
+        default=None,
+        description="File with the key that seals webhooks' secrets. Unset: secret_key in the data "
+        "directory.",
     )
     dagster_url: str | None = Field(default=None, description="URL of Dagster's web server.")
     definitions: str = Field(
@@ -162,7 +205,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("data_dir", "models_dir", "simulation", mode="after")
+    @field_validator("data_dir", "models_dir", "simulation", "secret_key", mode="after")
     @classmethod
     def absolute(cls, value: Path | None) -> Path | None:
         """Services run in other folders, so relative paths are resolved once, here."""
@@ -187,6 +230,11 @@ class Settings(BaseSettings):
     def simulation_file(self) -> Path:
         """The file that tells simulated devices to fail; it may be missing."""
         return self.simulation or self.data_dir / "simulation.json"
+
+    @property
+    def secret_key_file(self) -> Path:
+        """The file with the key of this installation; it is made when it is needed."""
+        return self.secret_key or self.data_dir / "secret_key"
 
     @property
     def allowed_scene_roots(self) -> tuple[Path, ...]:

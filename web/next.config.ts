@@ -16,7 +16,10 @@ const config: NextConfig =
   process.env.NODE_ENV === "development"
     ? {
         ...shared,
-        rewrites: async () => [{ source: "/api/:path*", destination: `${API_URL}/api/:path*` }],
+        rewrites: async () => [
+          { source: "/api/:path*", destination: `${API_URL}/api/:path*` },
+          { source: "/auth/:path*", destination: `${API_URL}/auth/:path*` },
+        ],
       }
     : { ...shared, output: "export" };
 

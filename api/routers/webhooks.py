@@ -17,6 +17,7 @@ from api.schemas.webhook import (
 )
 from constellation_pipelines.domain.webhook import checked_url, new_secret
 from constellation_pipelines.store import audit, webhooks
+from constellation_pipelines.store.vault import Vault
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=Route)
 
@@ -34,8 +35,9 @@ def add_webhook(
     them, once."""
     parts = checked_url(request.url, settings.webhook_private_hosts)
     secret = new_secret()
+    kept = Vault(settings.secret_key_file).sealed(secret)
     with database.transaction() as connection:
-        made = webhooks.add(connection, principal.account, request.url, request.event_types, secret)
+        made = webhooks.add(connection, principal.account, request.url, request.event_types, kept)
         audit.record(connection, "webhook.added", str(made.id), host=parts.hostname)
     shown = WebhookReply.model_validate(made).model_dump()
     return NewWebhook(**shown, secret=secret)

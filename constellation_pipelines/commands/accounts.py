@@ -93,7 +93,7 @@ def set_quota(
     """Set what an account may use; what is not named stays. What runs goes on."""
     from dataclasses import replace
 
-    from constellation_pipelines.store import accounts, audit
+    from constellation_pipelines.store import accounts, audit, quotas
 
     told = {
         "running_runs": limit(running_runs, "--running-runs", whole=True),
@@ -109,6 +109,7 @@ def set_quota(
     with owner_connection() as connection:
         quota = replace(accounts.find(connection, name).quota, **changes)
         found = accounts.set_quota(connection, name, quota)
+        quotas.note_spent(connection)
         audit.record_of_host(
             connection, "account.quota_set", name, account=name, actor=person(), **changes
         )

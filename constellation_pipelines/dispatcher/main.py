@@ -20,13 +20,17 @@ from constellation_pipelines.dispatcher import pending
 from constellation_pipelines.dispatcher.dagster_door import DagsterDoor
 from constellation_pipelines.dispatcher.leftovers import Leftovers
 from constellation_pipelines.dispatcher.planner import Planner
+from constellation_pipelines.dispatcher.pruner import Kept, pruning_of
 from constellation_pipelines.dispatcher.registrar import Registrar
 from constellation_pipelines.dispatcher.relay import run_relay
+from constellation_pipelines.dispatcher.spending import Spending
 from constellation_pipelines.dispatcher.webhooks import sending
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.launcher.instances import pool_connections
 from constellation_pipelines.settings import Settings
+from constellation_pipelines.store import webhooks
 from constellation_pipelines.store.database import Connection, Database
+from constellation_pipelines.store.vault import Vault
 
 OUTAGES = (ServiceUnavailable, psycopg.OperationalError, DBAPIError, DagsterPostgresException)
 LEADER_LOCK = 0x646973706174  # any number, the same for all dispatchers
@@ -90,15 +94,21 @@ def lead(
         registrar = Registrar(database, settings.models_dir, door.reload)
         registrar.register()
         planner.hear_first()
+        spending = Spending(database)
+        vault = Vault(settings.secret_key_file)
+        with database.transaction() as connection:
+            webhooks.seal_all(connection, vault)
         leftovers = Leftovers(database, settings.lake_dir)
         print("leading", flush=True)
         with (
             relaying(settings.database_url or "", settings.nats_url or "") as relay,
-            sending(database, frozenset(settings.webhook_private_hosts)),
+            sending(database, frozenset(settings.webhook_private_hosts), vault),
+            pruning_of(database, Kept.of(settings)),
         ):
             while relay.is_alive() and not stop.is_set():
                 registrar.look()
                 planner.turn()
+                spending.look()
                 leftovers.sweep()
                 select.select([listener.fileno()], [], [], POLL_S)
                 database.notifications(listener)

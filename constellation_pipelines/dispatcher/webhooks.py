@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from constellation_pipelines.dispatcher.outside import NotReached, post
 from constellation_pipelines.domain.errors import InvalidInput, ServiceUnavailable
 from constellation_pipelines.domain.webhook import (
     SIGNATURE_HEADER,
@@ -14,8 +13,10 @@ from constellation_pipelines.domain.webhook import (
     delay_s,
     signature,
 )
+from constellation_pipelines.remote.outside import NotReached, ask
 from constellation_pipelines.store import webhooks
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.vault import Vault
 from constellation_pipelines.store.webhooks import Sending
 
 SENDERS = 4
@@ -23,7 +24,6 @@ TIMEOUT_S = 10.0
 LEASE_S = 60.0  # longer than an attempt takes, with the look-up of a name
 POLL_S = 1.0
 JOIN_S = 1.0  # who waits for a slow receiver ends by itself; its delivery is due again later
-FORGET_EVERY = 3600  # polls
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,15 @@ class Sender:
     """Sends one delivery after the other. `private` are hosts of private networks that may be."""
 
     def __init__(
-        self, database: Database, private: frozenset[str], *, timeout_s: float = TIMEOUT_S
+        self,
+        database: Database,
+        private: frozenset[str],
+        vault: Vault,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._database = database
+        self._vault = vault
         self._private = frozenset(host.lower() for host in private)
         self._timeout_s = timeout_s
 
@@ -57,14 +63,16 @@ class Sender:
         """The answer's status, and what was wrong."""
         try:
             checked_url(sending.url, self._private)
-            status = post(
+            status, _ = ask(
+                "POST",
                 sending.url,
+                headers_of(sending, self._vault.opened(sending.secret)),
                 sending.body.encode(),
-                headers_of(sending),
                 private=self._private,
+                setting="CONSTELLATION_WEBHOOK_PRIVATE_HOSTS",
                 timeout_s=self._timeout_s,
             )
-        except InvalidInput as error:
+        except (InvalidInput, ServiceUnavailable) as error:
             return None, error.message
         except NotReached as error:
             return None, str(error)
@@ -76,46 +84,36 @@ class Sender:
             return status, None
         return status, f"it answered {status}" + (", and is not followed" if status < 400 else "")
 
-    def forget(self) -> None:
-        """Remove what ended long ago. Raises ServiceUnavailable."""
-        with self._database.transaction() as connection:
-            webhooks.forget(connection)
 
-
-def headers_of(sending: Sending) -> dict[str, str]:
-    """The headers of an attempt."""
+def headers_of(sending: Sending, secret: str) -> dict[str, str]:
+    """The headers of an attempt, signed with this secret."""
     return {
         "Content-Type": "application/json",
         "User-Agent": "Constellation",
         "Constellation-Event": sending.event_type,
         "Constellation-Delivery": str(sending.id),
-        SIGNATURE_HEADER: signature(sending.secret, sending.at, sending.body),
+        SIGNATURE_HEADER: signature(secret, sending.at, sending.body),
     }
 
 
-def work(sender: Sender, stop: threading.Event, *, forgets: bool) -> None:
+def work(sender: Sender, stop: threading.Event) -> None:
     """Send until told to stop. What the database does not answer is tried again a moment later."""
-    polls = 0
     while not stop.is_set():
         try:
             if sender.send_next():
                 continue
-            if forgets and polls % FORGET_EVERY == 0:
-                sender.forget()
         except ServiceUnavailable:
             pass  # it waits, as when there is nothing to do
-        polls += 1
         stop.wait(POLL_S)
 
 
 @contextmanager
-def sending(database: Database, private: frozenset[str]) -> Iterator[None]:
+def sending(database: Database, private: frozenset[str], vault: Vault) -> Iterator[None]:
     """Send from a few threads while the body runs."""
     stop = threading.Event()
-    sender = Sender(database, private)
+    sender = Sender(database, private, vault)
     threads = [
-        threading.Thread(target=work, args=(sender, stop), kwargs={"forgets": at == 0}, daemon=True)
-        for at in range(SENDERS)
+        threading.Thread(target=work, args=(sender, stop), daemon=True) for _ in range(SENDERS)
     ]
     for thread in threads:
         thread.start()

@@ -88,6 +88,7 @@ class Fleet:
     limit: int | None = None
     account_limit: int | None = None
     account_limits: dict[str, int] = field(default_factory=dict)
+    spent_until: dict[str, datetime] = field(default_factory=dict)  # accounts without GPU-hours
 
     def limit_of(self, account: str) -> int | None:
         """How many runs of an account may be held at once."""

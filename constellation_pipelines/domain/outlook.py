@@ -22,6 +22,7 @@ class Wait(StrEnum):
     SERIAL_JOB = "serial_job"
     GLOBAL_LIMIT = "global_limit"
     ACCOUNT_LIMIT = "account_limit"
+    GPU_HOURS = "gpu_hours"
     NO_WORKER = "no_worker"
     QUARANTINED = "quarantined"
     TOO_MANY_DEVICES = "too_many_devices"
@@ -66,6 +67,13 @@ def held_up(fleet: Fleet, run: WaitingRun) -> tuple[Wait, str] | None:
         return Wait.BACKING_OFF, f"it backs off after a fault, until {until} UTC"
     if run.serial_job_id and any(one.serial_job_id == run.serial_job_id for one in fleet.held):
         return Wait.SERIAL_JOB, "its job runs one run at a time, and another one is running"
+    if run.gpu_count and (until := fleet.spent_until.get(run.account)) is not None:
+        month = until.astimezone(UTC).strftime("%Y-%m-%d")
+        return (
+            Wait.GPU_HOURS,
+            f"account {run.account} has used up its GPU-hours of this month; the next month begins "
+            f"on {month} (UTC)",
+        )
     if fleet.limit is not None and len(fleet.held) >= fleet.limit:
         return Wait.GLOBAL_LIMIT, f"the limit of running runs is reached ({fleet.limit})"
     most = fleet.limit_of(run.account)

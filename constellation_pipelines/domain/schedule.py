@@ -109,6 +109,8 @@ class Plan:
             floor = gate.earliest(floor)
         if run.staging is not None:
             return inf, inf  # nobody knows how long a host takes
+        if run.gpu_count and run.account in self._fleet.spent_until:
+            return inf, inf  # nor whether an account is given more hours
         start, chosen = self._choose(run, floor)
         end = inf
         if start < inf:

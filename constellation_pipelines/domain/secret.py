@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 KEY = re.compile(r"cst_([a-z2-7]{8})_[A-Za-z0-9_-]{43}")
 SESSION = re.compile(r"css_[A-Za-z0-9_-]{43}")
+LOGIN = re.compile(r"csl_([0-9]{1,12})_[A-Za-z0-9_-]{43}")
 SECRET_BYTES = 32
 
 
@@ -66,3 +67,20 @@ def csrf_token(session: str) -> str:
 def is_csrf_token(session: str, told: str) -> bool:
     """Whether the page said the right thing, in a time that does not depend on it."""
     return hmac.compare_digest(csrf_token(session).encode(), told.encode())
+
+
+def new_login(now_s: int) -> str:
+    """The token of a sign-in that goes by way of an identity provider, and began at this second."""
+    return f"csl_{now_s}_{secrets.token_urlsafe(SECRET_BYTES)}"
+
+
+def login_began_s(login: str) -> int | None:
+    """When a sign-in began, None for what has not the form of its token."""
+    found = LOGIN.fullmatch(login)
+    return None if found is None else int(found[1])
+
+
+def derived(secret: str, purpose: str) -> str:
+    """43 characters that follow from a secret and tell nothing of it."""
+    digest = hmac.new(secret.encode(), purpose.encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -37,7 +37,8 @@ LOST_RACE = (
 # device           with what is left of each: slots, memory
 # waiting          runs that nothing but room holds up; of remote scenes those whose first pixels
 #                  this worker has on its host
-# account, fleet   what is held under each limit, and the lowest free number below it
+# account, fleet   what is held under each limit, and the lowest free number below it; whether an
+#                  account has used up its GPU-hours is noted by the dispatcher
 # shape, place     kinds of waiting runs (few, however many wait), and each on each device
 # kept_for, kept   a run that smaller ones would pass for ever, and the devices kept free for it:
 #                  those nearest to free, so that what they still do only ever shrinks
@@ -87,7 +88,8 @@ with healthy as (
     from (
       select w.account, coalesce(l.runs, 0)::int as runs, coalesce(l.devices, 0) as devices,
              coalesce(a.max_running_runs,
-                      (select running_runs_per_account from constellation.limits)) as most
+                      (select running_runs_per_account from constellation.limits)) as most,
+             coalesce(a.gpu_hours_spent_until > now(), false) as spent
         from (select distinct account from waiting) w
         left join (select account, count(*) as runs, sum(gpu_count) as devices
                      from leased group by account) l on l.account = w.account
@@ -127,6 +129,7 @@ with healthy as (
          w.gpu_count = 0 or coalesce(fit.now, false) as fits, coalesce(fit.ever, false) as could
     from waiting w
     join account a on a.account = w.account and (a.most is null or a.runs < a.most)
+                  and (w.gpu_count = 0 or not a.spent)
     join fleet on fleet.has_room
     left join fit on (fit.gpu_count, fit.model_digest, fit.chip_px, fit.mem_mb)
                    = (w.gpu_count, w.model_digest, w.chip_px, w.mem_mb)

@@ -13,6 +13,30 @@ select max_km2_per_job as most_km2, max_gpu_hours_per_month as most_hours,
   from constellation.accounts where name = %(account)s
 """
 
+# An account is written only where it changes. That of a month that is over says nothing any more.
+NOTE_SPENT = f"""
+with seen as (
+  select a.id, case when a.max_gpu_hours_per_month <= ({GPU_HOURS.format(account="a.name")})
+                    then (date_trunc('month', now(), 'UTC') + interval '1 month') end as until
+    from constellation.accounts a
+   where a.max_gpu_hours_per_month is not null or a.gpu_hours_spent_until is not null
+)
+update constellation.accounts a set gpu_hours_spent_until = seen.until
+  from seen where a.id = seen.id and a.gpu_hours_spent_until is distinct from seen.until
+returning a.name, seen.until
+"""
+
+WAKE = "select pg_notify('constellation_queue', '')"
+
+
+def note_spent(connection: Connection) -> None:
+    """Note which accounts have used up their GPU-hours of this month: no run of theirs starts
+    until the next one. Those that have some again are started at once.
+    """
+    changed = connection.execute(NOTE_SPENT).fetchall()
+    if any(row["until"] is None for row in changed):
+        connection.execute(WAKE)
+
 
 def check(connection: Connection, account: str, km2: float) -> None:
     """Raise QuotaExceeded for a job of this size that the account may not submit now.

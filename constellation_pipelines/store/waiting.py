@@ -1,6 +1,7 @@
 """Waiting runs: why they wait, where they stand, about when they start."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -77,7 +78,9 @@ select clock_timestamp() as at,
        (select running_runs_per_account from constellation.limits) as per_account,
        (select count(*) from constellation.workers w where {ALIVE}) as workers,
        (select coalesce(jsonb_object_agg(name, max_running_runs), '{{}}')
-          from constellation.accounts where max_running_runs is not null) as accounts
+          from constellation.accounts where max_running_runs is not null) as accounts,
+       (select coalesce(jsonb_object_agg(name, gpu_hours_spent_until), '{{}}')
+          from constellation.accounts where gpu_hours_spent_until > clock_timestamp()) as spent
 """
 
 PENDING = Outlook(Wait.PENDING, "it has not been handed to Dagster yet")
@@ -125,6 +128,9 @@ def fleet(connection: Connection, more_digests: Sequence[str] = ()) -> Fleet:
         limit=limits["running_runs"],
         account_limit=limits["per_account"],
         account_limits=limits["accounts"],
+        spent_until={
+            account: datetime.fromisoformat(until) for account, until in limits["spent"].items()
+        },
     )
 
 

@@ -8,9 +8,9 @@ from constellation_pipelines.domain.errors import NotFound, QuotaExceeded
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.domain.webhook import GIVE_UP_AFTER_S, Delivery, Webhook
 from constellation_pipelines.store.database import Connection
+from constellation_pipelines.store.vault import SEALED, Vault
 
 MOST_OF_ACCOUNT = 20
-KEPT_DAYS = 7
 LONGEST_ERROR = 300
 
 COUNT = "select count(*) as n from constellation.webhooks where account = %(account)s"
@@ -26,6 +26,10 @@ DELETE = """
 delete from constellation.webhooks where id = %(id)s
 returning id, account, url, event_types, created_at
 """
+UNSEALED = f"""
+select id, secret from constellation.webhooks where secret not like '{SEALED}%' for update
+"""
+SEAL = "update constellation.webhooks set secret = %(secret)s where id = %(id)s"
 EXISTS = "select 1 from constellation.webhooks where id = %(id)s"
 DELIVERIES = """
 select id, event_id, event_type, attempts, status, error, created_at, due_at, delivered_at,
@@ -70,11 +74,6 @@ update constellation.webhook_deliveries
  where id = %(id)s and attempts = %(attempts)s and delivered_at is null
 """
 
-FORGET = f"""
-delete from constellation.webhook_deliveries
- where coalesce(delivered_at, gave_up_at) < clock_timestamp() - interval '{KEPT_DAYS} days'
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Sending:
@@ -96,7 +95,10 @@ class Sending:
 def add(
     connection: Connection, account: str, url: str, event_types: Sequence[str] | None, secret: str
 ) -> Webhook:
-    """Keep a webhook. Raises QuotaExceeded when the account has as many as it may."""
+    """Keep a webhook, with its secret as it is given.
+
+    Raises QuotaExceeded when the account has as many as it may.
+    """
     row = connection.execute(COUNT, {"account": account}).fetchone()
     if row is not None and row["n"] >= MOST_OF_ACCOUNT:
         raise QuotaExceeded(
@@ -108,6 +110,12 @@ def add(
     made = connection.execute(INSERT, args).fetchone()
     assert made is not None
     return Webhook(**made)
+
+
+def seal_all(connection: Connection, vault: Vault) -> None:
+    """Seal the secrets that lie open, of webhooks that were made before there was a key."""
+    for row in connection.execute(UNSEALED).fetchall():
+        connection.execute(SEAL, {"id": row["id"], "secret": vault.sealed(row["secret"])})
 
 
 def list_all(connection: Connection) -> list[Webhook]:
@@ -158,8 +166,3 @@ def failed(
         "within_s": GIVE_UP_AFTER_S,
     }
     connection.execute(FAILED, args)
-
-
-def forget(connection: Connection) -> None:
-    """Remove what ended long ago."""
-    connection.execute(FORGET)

@@ -49,7 +49,7 @@ COMMANDS = {
 }
 
 # A browser keeps a cookie in the place of a key; a command sends its key with each request.
-OF_BROWSERS = {"sign_in", "sign_out"}
+OF_BROWSERS = {"sign_in", "sign_out", "show_sign_in", "begin_login", "end_login"}
 
 
 def operations() -> set[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,10 +22,12 @@ from constellation_pipelines.dispatcher.webhooks import Sender, sending
 from constellation_pipelines.domain.webhook import Delivery, Webhook, new_secret
 from constellation_pipelines.store import events, webhooks
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.vault import Vault
 from tests.imagery.listener import listen
 from tests.store.fleet import job
 
 HERE = frozenset({"127.0.0.1"})
+VAULT = Vault(Path("/nowhere/secret_key"))  # opens what lies open
 
 
 @dataclass
@@ -100,7 +103,7 @@ def test_a_change_of_a_job_is_posted_once_and_signed(
     secret = new_secret()
     mine = hook(database, receiver.url, secret=secret)
     job_id = tell(database, "job.completed")
-    sender = Sender(database, HERE)
+    sender = Sender(database, HERE, VAULT)
     assert sender.send_next()
     assert not sender.send_next()
     ((headers, body),) = receiver.got
@@ -114,6 +117,28 @@ def test_a_change_of_a_job_is_posted_once_and_signed(
     (one,) = deliveries(database, mine)
     assert (one.attempts, one.status, one.error) == (1, 204, None)
     assert one.delivered_at is not None
+
+
+def test_a_sealed_secret_signs_and_one_of_another_key_is_told_to_its_owner(
+    database: Database, receiver: Receiver, tmp_path: Path
+) -> None:
+    secret, vault = new_secret(), Vault(tmp_path / "secret_key")
+    mine = hook(database, receiver.url, secret=vault.sealed(secret))
+    tell(database, "job.completed")
+    assert Sender(database, HERE, vault).send_next()
+    ((headers, body),) = receiver.got
+    at, sign = headers["Constellation-Signature"].split(",")
+    digest = hmac.new(secret.encode(), f"{at[2:]}.{body}".encode(), hashlib.sha256).hexdigest()
+    assert sign == f"v1={digest}"
+
+    (tmp_path / "secret_key").unlink()
+    vault.sealed("of another key")
+    tell(database, "job.failed")
+    assert Sender(database, HERE, vault).send_next()
+    newest, _ = deliveries(database, mine)
+    assert newest.error is not None
+    assert "sealed with another key" in newest.error
+    assert len(receiver.got) == 1
 
 
 def test_each_webhook_is_told_what_it_asked_for_of_its_own_account(
@@ -153,7 +178,7 @@ def test_a_failed_attempt_is_made_again_later(database: Database, receiver: Rece
     mine = hook(database, receiver.url)
     tell(database, "job.completed")
     receiver.statuses = [500]
-    sender = Sender(database, HERE)
+    sender = Sender(database, HERE, VAULT)
     assert sender.send_next()
     assert not sender.send_next(), "the next attempt is not due yet"
     (one,) = deliveries(database, mine)
@@ -173,7 +198,7 @@ def test_after_a_day_it_is_given_up(database: Database, receiver: Receiver) -> N
         "update constellation.webhook_deliveries set created_at = now() - interval '1 day'"
     )
     receiver.statuses = [503]
-    sender = Sender(database, HERE)
+    sender = Sender(database, HERE, VAULT)
     assert sender.send_next()
     make_due(database)
     assert not sender.send_next()
@@ -187,7 +212,7 @@ def test_a_redirect_is_not_followed(database: Database, receiver: Receiver, stat
     mine = hook(database, receiver.url)
     tell(database, "job.completed")
     receiver.statuses = [status]
-    assert Sender(database, HERE).send_next()
+    assert Sender(database, HERE, VAULT).send_next()
     assert len(receiver.got) == 1
     (one,) = deliveries(database, mine)
     assert (one.status, one.delivered_at) == (status, None)
@@ -212,7 +237,7 @@ def test_a_private_address_is_never_connected_to(database: Database, host: str) 
     with listen() as listener:
         mine = hook(database, f"https://{host}:{listener.port}/")
         tell(database, "job.completed")
-        assert Sender(database, frozenset()).send_next()
+        assert Sender(database, frozenset(), VAULT).send_next()
         assert listener.count() == 0
     (one,) = deliveries(database, mine)
     assert "private network" in (one.error or "")
@@ -266,7 +291,7 @@ def test_a_receiver_that_answers_badly_costs_one_attempt(
     with server(serve) as port:
         mine = hook(database, f"http://127.0.0.1:{port}/")
         tell(database, "job.completed")
-        assert Sender(database, HERE, timeout_s=1.0).send_next()
+        assert Sender(database, HERE, VAULT, timeout_s=1.0).send_next()
     (one,) = deliveries(database, mine)
     assert error in (one.error or "")
     assert one.delivered_at is None
@@ -278,7 +303,7 @@ def test_a_sender_that_died_is_made_up_for(database: Database, receiver: Receive
     with database.transaction() as connection:
         lost = webhooks.claim(connection, module.LEASE_S)
     assert lost is not None
-    sender = Sender(database, HERE)
+    sender = Sender(database, HERE, VAULT)
     assert not sender.send_next()
     make_due(database)  # the lease has passed
     assert sender.send_next()
@@ -315,7 +340,7 @@ def test_no_secret_is_told_to_logs_or_errors(
     tell(database, "job.completed")
     receiver.statuses = [500]
     with caplog.at_level(logging.DEBUG):
-        assert Sender(database, HERE).send_next()
+        assert Sender(database, HERE, VAULT).send_next()
     make_due(database)
     with database.transaction() as connection:
         claimed = webhooks.claim(connection, module.LEASE_S)
@@ -329,7 +354,7 @@ def test_the_dispatchers_threads_send_all_there_is(
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 0.05)
     mine = [hook(database, receiver.url) for _ in range(3)]
-    with sending(database, HERE):
+    with sending(database, HERE, VAULT):
         for _ in range(5):
             tell(database, "job.completed")
         deadline = time.monotonic() + 60
@@ -340,17 +365,3 @@ def test_the_dispatchers_threads_send_all_there_is(
             time.sleep(0.1)
     assert len(receiver.got) == 15
     assert all(one.attempts == 1 for each in mine for one in deliveries(database, each))
-
-
-def test_what_ended_a_week_ago_is_forgotten(database: Database, receiver: Receiver) -> None:
-    mine = hook(database, receiver.url)
-    tell(database, "job.completed")
-    sender = Sender(database, HERE)
-    sender.send_next()
-    sender.forget()
-    assert len(deliveries(database, mine)) == 1
-    database.execute(
-        "update constellation.webhook_deliveries set delivered_at = now() - interval '8 days'"
-    )
-    sender.forget()
-    assert deliveries(database, mine) == []

@@ -97,6 +97,19 @@ def test_limits_count_what_runs() -> None:
     assert code(replace(limited, account_limits={"ann": 2}), waits()) is Wait.NEXT
 
 
+def test_an_account_without_gpu_hours_waits_for_the_next_month() -> None:
+    free = fleet(device(), spent_until={"ann": datetime(2026, 2, 1, tzinfo=UTC)})
+    assert why(free, waits()) == (
+        Wait.GPU_HOURS,
+        "account ann has used up its GPU-hours of this month; the next month begins on 2026-02-01 "
+        "(UTC)",
+    )
+    assert code(free, waits(account="ben")) is Wait.NEXT
+    assert code(free, waits(gpu_count=0)) is Wait.NEXT
+    anns, bens = waits(10), waits(5, account="ben")
+    assert starts(free, [anns, bens]) == {anns.run_id: None, bens.run_id: NOW}
+
+
 def test_a_run_without_devices_is_held_up_by_limits_only() -> None:
     one = device()
     busy = fleet(one, held=(holds(one),))

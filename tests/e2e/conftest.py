@@ -126,7 +126,10 @@ def stack(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Everything `constellation up` starts, on a data directory of its own."""
     data_dir = tmp_path_factory.mktemp("stack")
     roots = [sample_data / "scenes", sample_data / "odd", data_dir / "scenes"]
-    settings = {"CONSTELLATION_SCENE_ROOTS": os.pathsep.join(map(str, roots))}
+    settings = {
+        "CONSTELLATION_SCENE_ROOTS": os.pathsep.join(map(str, roots)),
+        "CONSTELLATION_WEBHOOK_PRIVATE_HOSTS": "127.0.0.1",
+    }
     with running_stack(data_dir, settings) as started:
         yield started
 

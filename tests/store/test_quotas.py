@@ -7,10 +7,13 @@ import pytest
 
 from constellation_pipelines.domain.errors import Conflict, NotFound, QuotaExceeded
 from constellation_pipelines.domain.ids import new_id
-from constellation_pipelines.store import accounts, quotas
+from constellation_pipelines.domain.outlook import Wait
+from constellation_pipelines.store import accounts, queue, quotas, waiting
 from constellation_pipelines.store.accounts import Quota
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import ALL, ONE, Tenancy, seeing_all
+from tests.store.fleet import claim, claimed, host, run
+from tests.store.fleet import gpu as device
 
 LEASE = """
 insert into constellation.leases
@@ -103,6 +106,67 @@ def test_no_job_is_taken_once_the_hours_are_used(database: Database, gpu: UUID) 
     assert "the next month begins on" in refused.value.message
     with pytest.raises(QuotaExceeded):  # under the account's own eyes too
         check(database.bound(Tenancy("ann")), "ann")
+
+
+def note(database: Database) -> None:
+    with database.transaction() as connection:
+        quotas.note_spent(connection)
+
+
+def spent(database: Database) -> set[str]:
+    rows = database.fetch_all(
+        "select name from constellation.accounts where gpu_hours_spent_until > now()"
+    )
+    return {row["name"] for row in rows}
+
+
+def test_runs_that_wait_start_only_while_their_account_has_hours(database: Database) -> None:
+    worker = host(database, device("A", slots=4))
+    make(database, "ann", gpu_hours_per_month=1)
+    make(database, "ben", gpu_hours_per_month=2)
+    first, second = run(database, account="ann"), run(database, account="ann")
+    without_device = run(database, account="ann", gpus=0)
+    bens, owners = run(database, account="ben"), run(database, account="dagster-ui")
+    note(database)
+    assert claimed(database, worker) == first
+    lease(database, "ann", f"{MONTH}", f"{MONTH} + interval '1 hour'", slot=3)
+    note(database)
+    assert spent(database) == {"ann"}
+    with database.transaction() as connection:
+        found = waiting.of_runs(connection, [second, bens])
+    assert found[second].code is Wait.GPU_HOURS
+    assert "has used up its GPU-hours of this month" in found[second].reason
+    assert found[bens].code is Wait.NEXT
+    started = {claimed(database, worker) for _ in range(3)}
+    assert started == {without_device, bens, owners}
+    assert claim(database, worker) is None
+    with database.transaction() as connection:  # what runs goes on
+        assert queue.beat(connection, worker) is not None
+
+    with database.transaction() as connection:
+        accounts.set_quota(connection, "ann", Quota(gpu_hours_per_month=5))
+        quotas.note_spent(connection)
+    assert claimed(database, worker) == second
+
+
+def test_a_new_month_and_a_quota_that_is_taken_away_let_runs_start(
+    database: Database, gpu: UUID
+) -> None:
+    make(database, "ann", gpu_hours_per_month=1)
+    lease(database, "ann", f"{MONTH}", f"{MONTH} + interval '1 hour'")
+    note(database)
+    assert spent(database) == {"ann"}
+    database.execute(
+        "update constellation.accounts set gpu_hours_spent_until = gpu_hours_spent_until"
+        " - interval '1 month'"
+    )
+    assert spent(database) == set()
+    note(database)
+    assert spent(database) == {"ann"}
+    with database.transaction() as connection:
+        accounts.set_quota(connection, "ann", Quota())
+    note(database)
+    assert spent(database) == set()
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])

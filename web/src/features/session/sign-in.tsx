@@ -10,7 +10,7 @@ import { Mono, Stack } from "@/components/layout";
 import { Logo } from "@/components/logo";
 import { Notice } from "@/components/notice";
 import { messageOf } from "@/lib/api/error";
-import { useSignIn } from "@/lib/queries/session";
+import { useSignIn, useSignInWays } from "@/lib/queries/session";
 
 const Middle = styled.main`
   display: flex;
@@ -29,6 +29,40 @@ const Brand = styled.h1`
   font-weight: 700;
 `;
 
+const Or = styled.p`
+  display: flex;
+  align-items: center;
+  gap: 12px;
+  margin: 0;
+  color: var(--muted);
+  font-size: 13px;
+
+  &::before,
+  &::after {
+    content: "";
+    flex: 1;
+    border-top: 1px solid var(--line);
+  }
+`;
+
+/** The way to the identity provider, and back to this page. Nothing where there is none. */
+function Provider() {
+  const name = useSignInWays().data?.oidc_name;
+  if (!name) return null;
+  const lead = () => {
+    const here = window.location.pathname + window.location.search;
+    window.location.assign(`/auth/oidc/login?next=${encodeURIComponent(here)}`);
+  };
+  return (
+    <>
+      <Button look="primary" type="button" onClick={lead}>
+        Sign in with {name}
+      </Button>
+      <Or>or with a key</Or>
+    </>
+  );
+}
+
 /** Where one says who one is. The key is sent once and kept nowhere in the browser. */
 export function SignIn() {
   const [key, setKey] = useState("");
@@ -46,6 +80,7 @@ export function SignIn() {
         <CardBody>
           <form onSubmit={submit}>
             <Stack gap={14}>
+              <Provider />
               <Field
                 label="Key"
                 hint={

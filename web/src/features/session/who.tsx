@@ -9,9 +9,11 @@ export function Who() {
   const session = useSession();
   const signOut = useSignOut();
   if (session.data?.door !== "session") return null;
+  const { account, actor, scope } = session.data;
+  const by = actor.startsWith("oidc:") ? "identity provider" : `key ${actor}`;
   return (
     <Row gap={10}>
-      <Small title={`${session.data.scope}, key ${session.data.actor}`}>{session.data.account}</Small>
+      <Small title={`${scope}, ${by}`}>{account}</Small>
       <Button onClick={() => signOut.mutate()} disabled={signOut.isPending}>
         Sign out
       </Button>

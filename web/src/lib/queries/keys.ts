@@ -7,4 +7,5 @@ export const keys = {
   models: ["models"] as const,
   about: ["about"] as const,
   session: ["session"] as const,
+  signInWays: ["sign-in-ways"] as const,
 };

@@ -19,6 +19,15 @@ export function useSession() {
   });
 }
 
+/** How one can sign in beside keys. */
+export function useSignInWays() {
+  return useQuery({
+    queryKey: keys.signInWays,
+    queryFn: ({ signal }) => bodyOf(client.GET("/auth", { signal })),
+    staleTime: Infinity,
+  });
+}
+
 /** Sign in with a key; everything is asked anew afterwards. */
 export function useSignIn() {
   const queries = useQueryClient();

@@ -1,4 +1,4 @@
-"""Posts to places that users name: to the address that was checked, within one deadline."""
+"""Requests to places that others name: to the address that was checked, within one deadline."""
 
 import ssl
 import time
@@ -18,12 +18,13 @@ class NotReached(Exception):
 
 class Outside(CheckedBackend):
     """Connections to receivers. `private` are hosts that the operator allows although they are
-    private. Everything ends at `deadline`, of the monotonic clock.
+    private, and `setting` is where. Everything ends at `deadline`, of the monotonic clock.
     """
 
-    def __init__(self, private: frozenset[str], deadline: float) -> None:
+    def __init__(self, private: frozenset[str], deadline: float, setting: str) -> None:
         super().__init__(private)
         self._deadline = deadline
+        self._setting = setting
 
     def connect_tcp(
         self,
@@ -43,7 +44,7 @@ class Outside(CheckedBackend):
         if host not in self._private and not all(is_public(text) for text in found):
             raise NotReached(
                 f"host {host} has an address of a private network; the operator can allow it in "
-                "CONSTELLATION_WEBHOOK_PRIVATE_HOSTS"
+                f"{self._setting}"
             )
         return found
 
@@ -94,19 +95,30 @@ def left_of(deadline: float) -> float:
     return left_s
 
 
-def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, private: frozenset[str], timeout_s: float
-) -> int:
-    """Post once, following nothing and reading no body; the status. Raises NotReached."""
-    backend = Outside(private, time.monotonic() + timeout_s)
+def ask(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    *,
+    private: frozenset[str],
+    setting: str,
+    timeout_s: float,
+    max_bytes: int = 0,
+) -> tuple[int, bytes]:
+    """Ask once, following nothing; the status, and the body where `max_bytes` of it are wanted.
+
+    Raises NotReached, also for a body that is longer.
+    """
+    backend = Outside(private, time.monotonic() + timeout_s, setting)
     try:
         with (
             httpcore.ConnectionPool(
                 ssl_context=ssl.create_default_context(), network_backend=backend, retries=0
             ) as pool,
-            pool.stream("POST", url, headers=list(headers.items()), content=body) as response,
+            pool.stream(method, url, headers=list(headers.items()), content=body) as response,
         ):
-            return int(response.status)
+            return int(response.status), read(response, max_bytes) if max_bytes else b""
     except NotReached:
         raise
     except (RemoteAway, RemoteRefused) as error:
@@ -120,3 +132,13 @@ def post(
         OSError,
     ) as error:
         raise NotReached(f"it could not be reached: {type(error).__name__}") from error
+
+
+def read(response: httpcore.Response, max_bytes: int) -> bytes:
+    """The body. Raises NotReached for one that is longer than it may be."""
+    text = b""
+    for part in response.iter_stream():
+        text += part
+        if len(text) > max_bytes:
+            raise NotReached("its answer is too long")
+    return text
