@@ -79,7 +79,8 @@ def endpoints_in(document: dict[str, Any], issuer: str) -> Endpoints:
         if not isinstance(url, str) or not (is_safe(url) and (is_tls(url) or not is_tls(issuer))):
             raise ValueError("an endpoint is no https:// URL")
     methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-    return Endpoints(*urls, takes_basic="client_secret_basic" in methods)
+    authorization, token, keys = urls
+    return Endpoints(authorization, token, keys, "client_secret_basic" in methods)
 
 
 def redeem(

@@ -67,8 +67,8 @@ def held_up(fleet: Fleet, run: WaitingRun) -> tuple[Wait, str] | None:
         return Wait.BACKING_OFF, f"it backs off after a fault, until {until} UTC"
     if run.serial_job_id and any(one.serial_job_id == run.serial_job_id for one in fleet.held):
         return Wait.SERIAL_JOB, "its job runs one run at a time, and another one is running"
-    if run.gpu_count and (until := fleet.spent_until.get(run.account)) is not None:
-        month = until.astimezone(UTC).strftime("%Y-%m-%d")
+    if run.gpu_count and (spent := fleet.spent_until.get(run.account)) is not None:
+        month = spent.astimezone(UTC).strftime("%Y-%m-%d")
         return (
             Wait.GPU_HOURS,
             f"account {run.account} has used up its GPU-hours of this month; the next month begins "

@@ -73,8 +73,14 @@ def begin_of_login(
     lasts_s: float,
 ) -> datetime | None:
     """Keep the hash of a session without a key; when it ends. None when its login was used."""
-    args = {"hash": hash, "account": account, "scope": scope, "actor": actor}
-    args |= {"login_hash": login_hash, "lasts_s": lasts_s}
+    args = {
+        "hash": hash,
+        "account": account,
+        "scope": scope,
+        "actor": actor,
+        "login_hash": login_hash,
+        "lasts_s": lasts_s,
+    }
     row = connection.execute(BEGIN_OF_LOGIN, args).fetchone()
     return None if row is None else row["expires_at"]
 
