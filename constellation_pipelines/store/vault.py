@@ -39,7 +39,7 @@ class Vault:
             return kept
         try:
             return self._key(make=False).decrypt(kept.removeprefix(SEALED)).decode()
-        except (InvalidToken, UnicodeDecodeError) as error:
+        except (InvalidToken, ValueError) as error:
             raise InvalidInput(
                 "its secret was sealed with another key than this installation's: remove it and "
                 "add it anew"

@@ -73,7 +73,9 @@ def test_without_a_key_only_what_needs_none_is_answered(guarded: Service) -> Non
                 if operation["security"]:
                     refused(reply)
                 else:
-                    assert reply.status_code in (200, 422, 503), (method, path)
+                    # There is no identity provider here to sign in at.
+                    missing = (404,) if path.startswith("/auth/oidc") else ()
+                    assert reply.status_code in (200, 422, 503, *missing), (method, path)
         refused(http.get("/api/v1/nothing-like-it"))
         refused(http.delete("/api/v1/jobs"))
 

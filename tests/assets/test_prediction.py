@@ -306,7 +306,7 @@ def test_a_batch_without_room_is_halved_recorded_and_remembered_for_the_next_run
     site: Site, run: Run
 ) -> None:
     plan = run.plan()
-    site.tell(memory_mb=310)  # 200 of context, 11 of weights, 3 for each chip: 32 fit
+    site.tell(memory_mb=316)  # 200 of context, 16 of weights, 3 for each chip: 32 fit
     (hand,) = run.predict(plan)
     assert {state for state, _, _ in run.tiles().values()} == {"COMPLETED"}
     assert run.decisions() == [(FaultKind.OUT_OF_MEMORY, Decision.HALVE_BATCH)]

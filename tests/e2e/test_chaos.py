@@ -21,7 +21,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(
     course = Course(
         seed=1,
         kills=SHORT,
-        sizes_px=(2048, 3072),
+        sizes_px=(4096, 5120),
         open_jobs=3,
         cancelled_share=0.2,
         pairs_share=0.0,

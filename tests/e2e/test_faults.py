@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_and_writes_each_tile_once(stack: Stack, large_scen
     assert ended["state"] == "COMPLETED"
     assert ended["runs"][0]["attempt"] == 2
     assert stack.rows(FAULTS, run_id) == [{"kind": "process", "decision": "resume"}]
-    (told,) = stack.rows(GOING_ON, run_id)
+    (told,) = stack.wait(lambda: stack.rows(GOING_ON, run_id), bool)
     assert "was ended by SIGKILL" in told["event"]
     planned = ended["tiles_planned"]
     assert tile_counts(stack, run_id) == {"tiles": planned, "windows": planned}
