@@ -1,6 +1,7 @@
 """Real services: one cluster and one NATS server per test run, one database per test."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,11 @@ if PROCESSES > 1:
 # A busy machine must not fail an example for being slow.
 settings.register_profile("constellation", deadline=None)
 settings.load_profile("constellation")
+
+# A script starts what it puts in the background with SIGINT ignored, and all that follows from it
+# inherits that. What is tested here is started as from a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class PostgresServer(Protocol):
