@@ -7,12 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from api.cookies import is_open, keep_session
 from api.deps import GuardPart, SettingsPart, SignInPart, address_of
 from api.errors import MEDIA_TYPE, STATUS, headers_of
-from api.gate import COOKIE
 from api.login import LASTS_S, Login, Returned, SignIn
 from api.origins import LOOPBACK, host_name
-from api.routers.session import is_open
 from api.routing import Route
 from api.schemas.login import SignInWays
 from constellation_pipelines.domain.errors import ConstellationError, NotFound
@@ -129,14 +128,7 @@ def end_login(
     except ConstellationError as failure:
         return refusal(failure)
     response = RedirectResponse(login.next, 303, PAGE_HEADERS)
-    response.set_cookie(
-        COOKIE,
-        token,
-        expires=principal.expires_at,
-        secure=is_open(request),
-        httponly=True,
-        samesite="strict",
-    )
+    keep_session(request, response, principal, token)
     response.delete_cookie(
         LOGIN_COOKIE, path=FOLDER, secure=is_open(request), httponly=True, samesite="lax"
     )

@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter, Request, Response
 
+from api.cookies import drop_session, keep_session
 from api.deps import GuardPart, PrincipalPart, address_of
-from api.gate import COOKIE
-from api.origins import LOOPBACK, host_name
 from api.routing import Route
 from api.schemas.session import Session, SignIn
 from constellation_pipelines.domain.secret import csrf_token
@@ -16,14 +15,7 @@ router = APIRouter(prefix="/api/v1/session", tags=["session"], route_class=Route
 def sign_in(body: SignIn, request: Request, response: Response, guard: GuardPart) -> Session:
     """Begin a session of a browser's: its cookie stands for the key from then on."""
     principal, token = guard.sign_in(body.key.get_secret_value(), address_of(request))
-    response.set_cookie(
-        COOKIE,
-        token,
-        expires=principal.expires_at,
-        secure=is_open(request),
-        httponly=True,
-        samesite="strict",
-    )
+    keep_session(request, response, principal, token)
     return Session.of(principal, csrf_token(token))
 
 
@@ -40,10 +32,5 @@ def sign_out(request: Request, principal: PrincipalPart, guard: GuardPart) -> Re
     if request.state.session is not None:
         guard.sign_out(principal, request.state.session, address_of(request))
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, secure=is_open(request), httponly=True, samesite="strict")
+    drop_session(request, response)
     return response
-
-
-def is_open(request: Request) -> bool:
-    """Whether the way to the browser leads over a network: the cookie then goes over TLS only."""
-    return request.url.scheme == "https" or host_name(request.headers["host"]) not in LOOPBACK

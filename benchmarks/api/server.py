@@ -1,7 +1,6 @@
 """The servers that are measured: each a process of its own, pinned to one core."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 
 import httpx
 import psutil
+
+from constellation_pipelines.stack.ports import claim_any
 
 START = "import sys; from benchmarks.api.server import main; main(sys.argv[1], int(sys.argv[2]))"
 
@@ -35,7 +36,8 @@ class Server:
 @contextmanager
 def serving(kind: str, environment: dict[str, str], core: int) -> Iterator[Server]:
     """Serve `api` or `bare` on one core until the block ends."""
-    port = free_port()
+    claim = claim_any()  # it holds the port until the block ends
+    port = claim.port
     command = ["taskset", "-c", str(core), sys.executable, "-c", START]
     process = subprocess.Popen(
         [*command, kind, str(port)], env=os.environ | environment, start_new_session=True
@@ -47,12 +49,7 @@ def serving(kind: str, environment: dict[str, str], core: int) -> Iterator[Serve
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+        claim.release()
 
 
 def until_up(url: str, process: "subprocess.Popen[bytes]") -> None:
@@ -73,6 +70,8 @@ def main(kind: str, port: int) -> None:
     import uvicorn
     from fastapi import FastAPI
 
+    from api import pauses
+    from api.live.sockets import SERVING
     from api.main import create_app
     from constellation_pipelines.settings import Settings
 
@@ -83,4 +82,5 @@ def main(kind: str, port: int) -> None:
         def bare() -> dict[str, str]:
             return {"status": "ok"}
 
-    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+    pauses.shorten()
+    uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVING)

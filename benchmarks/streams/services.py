@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from benchmarks.api.server import free_port
 from constellation_pipelines.stack.nats import EmbeddedNats
+from constellation_pipelines.stack.ports import claim_any
 from constellation_pipelines.stack.postgres import EmbeddedPostgres
 from constellation_pipelines.stack.schema import prepare_database
 
@@ -60,7 +60,8 @@ def services() -> Iterator[Services]:
 @contextmanager
 def serving(folder: Path, database_url: str, nats_url: str) -> Iterator[Services]:
     """The API by the command that the stack starts it with, and the dispatcher's relay."""
-    port = free_port()
+    claim = claim_any()  # it holds the port until the block ends
+    port = claim.port
     environment = os.environ | {
         "CONSTELLATION_DATABASE_URL": database_url,
         "CONSTELLATION_NATS_URL": nats_url,
@@ -88,6 +89,7 @@ def serving(folder: Path, database_url: str, nats_url: str) -> Iterator[Services
         finally:
             for process in (api, relay):
                 end(process)
+            claim.release()
 
 
 def python(source: str, args: list[str]) -> "subprocess.Popen[str]":

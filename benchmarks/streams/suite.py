@@ -13,13 +13,13 @@ from typing import Any
 
 import psutil
 
-from benchmarks.api.server import free_port
 from benchmarks.measurement import Bar, Measurement, percentile
 from benchmarks.streams import logs, peers
 from benchmarks.streams.feeder import argument
 from benchmarks.streams.figures import Heard, heard
 from benchmarks.streams.plan import JOB, LOG_SECONDS, SINGLE, Plan
 from benchmarks.streams.services import Services, end, python, services
+from constellation_pipelines.stack.ports import claim_any
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
 from tests.store import fleet
@@ -156,7 +156,8 @@ def events_of(url: str, job: str, commits: list[Any]) -> tuple[list[int], list[f
 
 def bare_broadcast(plan: Plan, out: Path) -> Heard:
     """The same frames, sent to as many sockets by the function that is made for it."""
-    port, frames = free_port(), plan.commits
+    claim = claim_any()  # it holds the port until this is over
+    port, frames = claim.port, plan.commits
     each = frames[0][2]
     count = min(len(frames), 200)
     pause_s = plan.lasts_s / len(frames)

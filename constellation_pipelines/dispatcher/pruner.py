@@ -11,6 +11,7 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import pruning
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.pruning import Sweep
 
 EVERY_S = 3600.0
 PAUSE_S = 0.2  # between two batches, in which others have the database to themselves
@@ -49,38 +50,25 @@ class Pruner:
     def __init__(self, database: Database, kept: Kept, *, batch: int = BATCH) -> None:
         self._database = database
         self._batch = batch
-        self._by_id = (
-            ("events", pruning.EVENTS, kept.events_days * DAY_S),
-            ("audit events", pruning.AUDIT, kept.audit_days * DAY_S),
-        )
-        self._oldest = (
-            ("sessions", pruning.SESSIONS, kept.sessions_days * DAY_S),
-            ("webhook deliveries", pruning.DELIVERIES, kept.deliveries_days * DAY_S),
-            ("idempotency keys", pruning.IDEMPOTENCY_KEYS, kept.idempotency_keys_days * DAY_S),
+        self._sweeps = (
+            Sweep("events", pruning.EVENTS, kept.events_days * DAY_S, by_id=True),
+            Sweep("audit events", pruning.AUDIT, kept.audit_days * DAY_S, by_id=True),
+            Sweep("sessions", pruning.SESSIONS, kept.sessions_days * DAY_S),
+            Sweep("webhook deliveries", pruning.DELIVERIES, kept.deliveries_days * DAY_S),
+            Sweep("idempotency keys", pruning.IDEMPOTENCY_KEYS, kept.idempotency_keys_days * DAY_S),
         )
 
     def round(self, stop: threading.Event, pause_s: float = PAUSE_S) -> dict[str, int]:
         """Delete all that is old; how much of each. Raises ServiceUnavailable."""
-        deleted = {}
-        for name, statement, kept_s in self._by_id:
+        deleted = dict.fromkeys((sweep.name for sweep in self._sweeps), 0)
+        for sweep in self._sweeps:
             after: int | None = 0
-            deleted[name] = 0
             while after is not None and not stop.is_set():
                 with self._database.transaction() as connection:
-                    batch = pruning.by_id(
-                        connection, statement, after=after, kept_s=kept_s, limit=self._batch
-                    )
-                deleted[name] += batch.deleted
+                    batch = sweep.batch(connection, after, self._batch)
+                deleted[sweep.name] += batch.deleted
                 after = batch.after
                 stop.wait(0 if after is None else pause_s)
-        for name, statement, kept_s in self._oldest:
-            again, deleted[name] = True, 0
-            while again and not stop.is_set():
-                with self._database.transaction() as connection:
-                    batch = pruning.oldest(connection, statement, kept_s=kept_s, limit=self._batch)
-                deleted[name] += batch.deleted
-                again = batch.after is not None
-                stop.wait(pause_s if again else 0)
         return deleted
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
 from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.inference.batch import Batch
-from constellation_pipelines.inference.lanes import filled
 from constellation_pipelines.inference.network import LEAST_GAIN, Network
 from constellation_pipelines.inference.normalise import Normaliser
 
@@ -72,6 +72,13 @@ class CudaLane:
             own.pinned[use] = pinned
         pinned.copy_(source)
         return pinned.to(self._device, non_blocking=True)
+
+
+def filled(values: NDArray[Any], size: int) -> NDArray[Any]:
+    """Filled up with zeros to `size` along the first axis; itself where it has that already."""
+    if len(values) >= size:
+        return values
+    return np.concatenate([values, np.zeros((size - len(values), *values.shape[1:]), values.dtype)])
 
 
 def way_of(own: Own, network: Network, chips: Tensor) -> Forward:

@@ -1,10 +1,8 @@
 """What computes a batch: a core of the processor here, a stream of a GPU in `cuda_lane`."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
-from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.inference.batch import Batch
@@ -61,10 +59,3 @@ def normalised(normaliser: Normaliser, batch: Batch, size: int, dtype: torch.dty
     assert result is not None, "a batch has chips"
     result[filled:] = 0
     return result
-
-
-def filled(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """Filled up with zeros to `size` along the first axis; itself where it has that already."""
-    if len(values) >= size:
-        return values
-    return np.concatenate([values, np.zeros((size - len(values), *values.shape[1:]), values.dtype)])

@@ -4,9 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch  # noqa: TID253 - a network is torch; only the engine imports this module
-from numpy.typing import NDArray
 from torch import Tensor, nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
@@ -78,14 +76,6 @@ class Network:
         if self.card.task is Task.REGRESSION:
             return found.reshape(len(found), 1, *found.shape[-2:])
         return found
-
-    def classify(self, chips: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Normalised chips (n, bands, px, px) -> index of the best class, its probability."""
-        logits = self.answer(chips)
-        if self.near_ties is not None:
-            self.near_ties.decide(logits, lambda i: chips[i : i + 1].float())
-        probability, index = logits.softmax(1).max(1)
-        return index.cpu().numpy(), probability.cpu().numpy()
 
     def warm_up(self) -> float:
         """Run one empty batch, so that the first real one pays for no set-up; milliseconds.

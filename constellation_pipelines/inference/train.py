@@ -97,26 +97,10 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     mean, std = (start.mean, start.std) if start else statistics(training.chips)
     options = {"bands": training.chips.shape[1], "classes": classes, "width": plan.width}
-    network = (
-        copy.deepcopy(start.network).requires_grad_()
-        if start
-        else build(plan.architecture, options)
-    )
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trainer = Trainer(network, plan, device, Normaliser(mean, std, device), len(training), classes)
-    if start:
-        trainer.teacher = copy.deepcopy(network).eval().requires_grad_(False)
-    reports = trainer.resume(checkpoint) if checkpoint else []
-    before_s = reports[-1].elapsed_s if reports else 0.0
-    began = time.monotonic()
-    for epoch in range(len(reports) + 1, plan.epochs + 1):
-        loss = trainer.run_epoch(training, epoch)
-        accuracy = trainer.accuracy(validation) if plan.measures(epoch) else None
-        elapsed_s = before_s + time.monotonic() - began
-        reports.append(EpochReport(epoch, plan.epochs, loss, accuracy, elapsed_s))
-        if checkpoint:
-            trainer.save(checkpoint, reports)
-        progress(reports[-1])
+    network, teacher = beginning(plan, options, start, device)
+    normaliser = Normaliser(mean, std, device)
+    trainer = Trainer(network, plan, device, normaliser, len(training), classes, teacher)
+    reports = run_epochs(trainer, training, validation, checkpoint, progress)
     found = trainer.predict(validation, exact=True)
     return Trained(
         network=trainer.average.network.eval().cpu(),
@@ -128,11 +112,43 @@ def train(
         training_chips=len(training),
         validation_chips=len(validation),
         trained_at=datetime.now(UTC),
-        elapsed_s=before_s + time.monotonic() - began,
+        elapsed_s=reports[-1].elapsed_s,
         device=device_name(device),
         epochs=tuple(reports),
         began_from=start.reference if start else None,
     )
+
+
+def beginning(
+    plan: TrainingPlan, options: dict[str, Any], start: Start | None, device: torch.device
+) -> tuple[nn.Module, nn.Module | None]:
+    """The network to train, and its teacher: none where it begins with random weights."""
+    made = copy.deepcopy(start.network) if start else build(plan.architecture, options)
+    network: nn.Module = made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = copy.deepcopy(network).eval().requires_grad_(False) if start else None
+    return network.requires_grad_(), teacher
+
+
+def run_epochs(
+    trainer: Trainer,
+    training: LabelledChips,
+    validation: LabelledChips,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> list[EpochReport]:
+    """All epochs that the checkpoint does not hold yet; the reports of all there are."""
+    plan = trainer.plan
+    reports = trainer.resume(checkpoint) if checkpoint else []
+    began = time.monotonic() - (reports[-1].elapsed_s if reports else 0.0)
+    for epoch in range(len(reports) + 1, plan.epochs + 1):
+        loss = trainer.run_epoch(training, epoch)
+        accuracy = trainer.accuracy(validation) if plan.measures(epoch) else None
+        elapsed_s = time.monotonic() - began
+        reports.append(EpochReport(epoch, plan.epochs, loss, accuracy, elapsed_s))
+        if checkpoint:
+            trainer.save(checkpoint, reports)
+        progress(reports[-1])
+    return reports
 
 
 def statistics(chips: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -76,10 +76,11 @@ class Trainer:
         normaliser: Normaliser,
         chips: int,
         classes: int,
+        teacher: nn.Module | None = None,
     ) -> None:
         self.network, self.plan, self.device, self.classes = network, plan, device, classes
         self.normaliser = normaliser
-        self.teacher: nn.Module | None = None
+        self.teacher = teacher
         self.average = Average(network, plan.average_decay)
         self.batch = min(plan.batch_size, chips)
         self.steps = chips // self.batch

@@ -82,17 +82,23 @@ class Batch:
     after: int | None
 
 
-def by_id(
-    connection: Connection, statement: str, *, after: int, kept_s: float, limit: int
-) -> Batch:
-    """One batch of EVENTS or AUDIT, of the rows with ids above `after`."""
-    args = {"after": after, "kept_s": kept_s, "limit": limit}
-    row = connection.execute(statement, args).fetchone()
-    assert row is not None  # it counts, so there is always one row
-    return Batch(row["deleted"], row["last"] if row["more"] else None)
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What deletes rows of one kind. With `by_id` its statement tells where the next batch begins;
+    any other begins with the oldest each time, for what was there is gone.
+    """
 
+    name: str
+    statement: str
+    kept_s: float
+    by_id: bool = False
 
-def oldest(connection: Connection, statement: str, *, kept_s: float, limit: int) -> Batch:
-    """One batch of any other statement."""
-    deleted = connection.execute(statement, {"kept_s": kept_s, "limit": limit}).rowcount
-    return Batch(deleted, 0 if deleted == limit else None)
+    def batch(self, connection: Connection, after: int, limit: int) -> Batch:
+        """One batch, of rows with ids above `after` where it goes by them."""
+        args = {"after": after, "kept_s": self.kept_s, "limit": limit}
+        done = connection.execute(self.statement, args)
+        if not self.by_id:
+            return Batch(done.rowcount, 0 if done.rowcount == limit else None)
+        row = done.fetchone()
+        assert row is not None  # it counts, so there is always one row
+        return Batch(row["deleted"], row["last"] if row["more"] else None)

@@ -4,12 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -30,6 +28,7 @@ from tests.api.people import client, make_account
 from tests.api.service import Service, serving
 from tests.api.test_jobs import problem_of
 from tests.conftest import PostgresServer, scratch_database
+from tests.local_server import Quiet, local_server
 
 ISSUER = "https://login.example/"
 AUDIENCE = "constellation"
@@ -72,7 +71,7 @@ class Issuer:
 def issuing() -> Iterator[Issuer]:
     issuer = Issuer()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             issuer.asked += 1
             body = json.dumps({"keys": issuer.keys}).encode()
@@ -81,19 +80,9 @@ def issuing() -> Iterator[Issuer]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    issuer.url = f"http://127.0.0.1:{server.server_address[1]}/jwks"
-    try:
+    with local_server(Handler) as port:
+        issuer.url = f"http://127.0.0.1:{port}/jwks"
         yield issuer
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -24,6 +22,7 @@ from constellation_pipelines.store import events, webhooks
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.vault import Vault
 from tests.imagery.listener import listen
+from tests.local_server import Quiet, local_server
 from tests.store.fleet import job
 
 HERE = frozenset({"127.0.0.1"})
@@ -47,7 +46,7 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     state = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             state.got.append((dict(self.headers), body))
@@ -57,16 +56,9 @@ def receiver() -> Iterator[Receiver]:
                 self.send_header("Location", f"http://127.0.0.1:{state.port}/elsewhere")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with local_server(Handler) as port:
+        state.port = port
+        yield state
 
 
 def hook(

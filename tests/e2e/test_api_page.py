@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from constellation_pipelines.demo.scenes import generate
 from tests.e2e.conftest import CHECKOUT, Stack
@@ -28,6 +31,7 @@ def program() -> str:
     return found.group(1)
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_commands_and_the_program_of_the_page_lead_to_coverage(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -3,8 +3,7 @@
 `make bench ONLY=chaos` is the long form.
 """
 
-import tempfile
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,8 @@ from constellation_pipelines.stack.account import forget_folders
 from tests.e2e.conftest import CHECKOUT
 
 
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder of a short name: engines have their sockets in it, and those names have a limit."""
-    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
-
-
 def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONSTELLATION_MODELS_DIR", str(CHECKOUT / "models"))
     course = Course(
@@ -37,9 +29,10 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_doubled(
         rest=False,
     )
     try:
-        outcome = chaos(course, short_path)
+        outcome = chaos(course, tmp_path)
     finally:
-        forget_folders(short_path)
+        forget_folders(tmp_path)
+        shutil.rmtree(tmp_path / "scenes", ignore_errors=True)  # some hundred megabytes
     assert outcome.violations == []
     assert [kill.kind for kill in outcome.kills] == list(SHORT)
     assert outcome.counts["jobs_completed"] > 0

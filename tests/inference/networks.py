@@ -3,7 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from constellation_pipelines.domain.model import (
@@ -87,3 +89,13 @@ def order_of(path: Path, work: Path, tile_px: int = 64) -> PredictOrder:
         windows=square_tiles(grid, tile_px),
         work=str(work),
     )
+
+
+@torch.inference_mode()
+def classify(network: Network, chips: torch.Tensor) -> NDArray[np.int64]:
+    """Normalised chips -> index of the class of each, near ties decided as in a lane."""
+    logits = network.answer(chips)
+    if network.near_ties is not None:
+        network.near_ties.decide(logits, lambda i: chips[i : i + 1].float())
+    found: NDArray[np.int64] = logits.argmax(1).numpy()
+    return found

@@ -23,6 +23,7 @@ from constellation_pipelines.inference.train import Trained
 from constellation_pipelines.inference.training_plan import TrainingPlan
 from tests.inference.archives import small_rows, write_archive
 from tests.inference.conftest import PACKAGE
+from tests.inference.networks import classify
 
 PLAN = TrainingPlan(epochs=2, seed=3, width=4, threads=1)
 
@@ -114,7 +115,7 @@ def test_a_committed_network_is_as_good_as_its_card_says(sample_data: Path, pack
     bands = tuple(Band(i, b.name, b.name, "uint8") for i, b in enumerate(model.card.bands, 1))
     normaliser = Normaliser(model.card, bands, torch.device("cpu"))
     found = [
-        network.classify(normaliser(torch.from_numpy(chips.chips[start : start + 64]), None))[0]
+        classify(network, normaliser(torch.from_numpy(chips.chips[start : start + 64]), None))
         for start in range(0, len(chips), 64)
     ]
     accuracy = float((np.concatenate(found) == chips.labels).mean())

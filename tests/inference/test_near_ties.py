@@ -1,17 +1,22 @@
 """Chips whose two best classes bfloat16 cannot tell apart are decided in float32."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from constellation_pipelines.domain.model import Model, Task
+from constellation_pipelines.domain.model import Model, ModelCard, Task
 from constellation_pipelines.domain.scene import Band
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.batch import Batch, Cut
+from constellation_pipelines.inference.computing import Computing
 from constellation_pipelines.inference.lanes import ProcessorLane
+from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.near_ties import (
     NearTies,
     made_up_land,
@@ -20,9 +25,13 @@ from constellation_pipelines.inference.near_ties import (
 )
 from constellation_pipelines.inference.network import Network, fastest_type
 from constellation_pipelines.inference.normalise import Normaliser
-from tests.inference.networks import card_of
+from constellation_pipelines.inference.predict import predict
+from constellation_pipelines.inference.protocol import PredictOrder
+from constellation_pipelines.inference.work_raster import Product, WorkRaster, layouts
+from tests.inference.conftest import PACKAGE, OrderFactory, square_tiles
+from tests.inference.networks import CPU, Pooled, card_of, classify, order_of
+from tests.inference.test_reader import write
 
-CPU = torch.device("cpu")
 rounds = pytest.mark.skipif(
     fastest_type(CPU) is not torch.bfloat16, reason="this processor has no bfloat16"
 )
@@ -95,8 +104,7 @@ def hair(model: Model) -> Network:
 def test_a_network_says_what_float32_says_where_bfloat16_cannot_tell(hair: Network) -> None:
     chips = torch.zeros(5, 2, hair.card.chip_px, hair.card.chip_px)
     assert (hair.answer(chips).argmax(1) == 0).all(), "bfloat16 alone takes the first"
-    index, _ = hair.classify(chips)
-    assert index.tolist() == [1] * 5
+    assert classify(hair, chips).tolist() == [1] * 5
 
 
 @rounds
@@ -119,3 +127,81 @@ def test_its_weights_in_both_types_are_counted(hair: Network) -> None:
 def test_numbers_and_vectors_have_no_ties(model: Model) -> None:
     card = replace(card_of(model.card, Task.EMBEDDING, halo_px=0, channels=4), architecture="any")
     assert Network(Hair(4).eval(), card, CPU).near_ties is None
+
+
+@rounds
+def test_the_margin_covers_what_the_two_types_differ_by(network: Network, model: Model) -> None:
+    """Real networks: where bfloat16 names another class, it is by less than the margin."""
+    assert network.near_ties is not None
+    chips = made_up_land(512, 3, 64)[256:]  # others than those that it was measured on
+    with torch.inference_mode():
+        expected = load_module(PACKAGE, model.card)(chips)
+        parts = range(0, len(chips), network.slice)
+        found = torch.cat([network.answer(chips[i : i + network.slice]) for i in parts])
+    other = found.argmax(1) != expected.argmax(1)
+    assert (margins(found)[other] < network.near_ties.margin).all()
+    near = (margins(found) < network.near_ties.margin).float().mean().item()
+    assert near < 0.1, "and it is not so wide that most is computed twice"
+
+
+def tied(model: Model) -> Network:
+    """One whose classes are so close that many chips of noise are near ties."""
+    card = replace(card_of(model.card, Task.SCENE_CLASSIFICATION), architecture="any")
+    module = Pooled(2, card.channels).eval()
+    with torch.no_grad():
+        last: Any = module.layers[2]
+        last.weight[1:] = last.weight[0] * torch.tensor([0.999, 1.0, 1.001]).view(3, 1, 1, 1)
+        last.bias.zero_()
+    return Network(module, card, CPU)
+
+
+def run(order: PredictOrder, network: Network, lanes: int) -> NDArray[Any]:
+    device = Computing(CPU, lanes=lanes)
+    list(predict(order, network, cancelled=lambda: False, device=device))
+    return classes_of(order, network.card)
+
+
+def classes_of(order: PredictOrder, card: ModelCard) -> NDArray[Any]:
+    (layout,) = (one for one in layouts(card) if one.product is Product.CLASS)
+    with WorkRaster(Path(order.work), layout, order.grid) as raster:
+        return raster.read(Window(0, 0, order.grid.height_px, order.grid.width_px))[:, :, 0]
+
+
+@rounds
+def test_the_map_is_the_same_to_the_bit_whatever_the_company_of_a_near_tie(
+    tmp_path: Path, model: Model
+) -> None:
+    pixels = np.random.default_rng(7).integers(1, 255, (2, 160, 224), np.uint8)
+    path = write(tmp_path / "a.tif", pixels, tiled=True, blockxsize=32, blockysize=32)
+    network = tied(model)
+    assert network.near_ties is not None
+    decided: list[int] = []
+    plain = network.near_ties.decide
+
+    def counting(logits: torch.Tensor, chip: Any) -> int:
+        decided.append(plain(logits, chip))
+        return decided[-1]
+
+    network.near_ties.decide = counting  # type: ignore[method-assign]
+    first = run(order_of(path, tmp_path / "first"), network, lanes=2)
+    total = sum(decided)
+    assert total > 0
+    for number, (batch, lanes, tile_px) in enumerate([(1, 1, 64), (8, 3, 32), (None, 2, 224)]):
+        order = order_of(path, tmp_path / str(number), tile_px)
+        order = replace(order, batch=batch, windows=square_tiles(order.grid, tile_px)[::-1])
+        decided.clear()
+        assert (run(order, network, lanes) == first).all()
+        assert sum(decided) == total
+
+
+@rounds
+def test_a_real_scene_has_the_classes_of_float32(
+    sample_data: Path, order: OrderFactory, model: Model, network: Network
+) -> None:
+    asked = order(sample_data / "scenes" / "s2b_l1c_capelookout_west_4326_rgbnir_u8.tif")
+    exact = Network(load_module(PACKAGE, model.card), model.card, CPU)
+    exact.dtype, exact.near_ties = torch.float32, None
+    exact.module = load_module(PACKAGE, model.card)
+    found = run(asked, network, lanes=2)
+    expected = run(replace(asked, work=asked.work + "-exact"), exact, lanes=2)
+    assert (found == expected).mean() >= 0.999

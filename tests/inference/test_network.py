@@ -19,7 +19,7 @@ from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.network import Network, fastest_type
 from constellation_pipelines.inference.normalise import Normaliser
 from tests.inference.conftest import PACKAGE
-from tests.inference.networks import Dense, card_of
+from tests.inference.networks import Dense, card_of, classify
 
 CPU = torch.device("cpu")
 
@@ -48,14 +48,9 @@ def test_the_fast_network_agrees_with_the_plain_one_on_999_of_1000_chips(
 ) -> None:
     with torch.inference_mode():
         plain = load_module(PACKAGE, model.card)(chips).argmax(1).numpy()
-    fast, _ = network.classify(chips)
+    fast = classify(network, chips)
     assert len(fast) == 200
     assert (fast == plain).mean() >= 0.999
-
-
-def test_probabilities_are_those_of_the_best_class(network: Network, chips: torch.Tensor) -> None:
-    _, probability = network.classify(chips)
-    assert ((probability > 0.1) & (probability <= 1)).all()
 
 
 def drop_a_tensor(weights: dict[str, torch.Tensor]) -> None:

@@ -206,8 +206,11 @@ def test_what_a_network_learns_is_partly_what_its_teacher_says(
 def test_targets_are_shared_between_label_and_teacher() -> None:
     cpu = torch.device("cpu")
     plan = replace(PLAN, teacher_share=0.25)
-    trainer = Trainer(torch.nn.Flatten(), plan, cpu, Normaliser((0.5,), (0.5,), cpu), 64, 2)
+    normaliser = Normaliser((0.5,), (0.5,), cpu)
+    alone, taught = (
+        Trainer(torch.nn.Linear(2, 2), plan, cpu, normaliser, 64, 2, teacher)
+        for teacher in (None, torch.nn.Flatten())  # that one says what it sees
+    )
     chips, targets = torch.tensor([[100.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    assert torch.equal(trainer.taught(chips, targets), targets)
-    trainer.teacher = torch.nn.Flatten()  # it says what it sees
-    assert torch.allclose(trainer.taught(chips, targets), torch.tensor([[0.25, 0.75]]))
+    assert torch.equal(alone.taught(chips, targets), targets)
+    assert torch.allclose(taught.taught(chips, targets), torch.tensor([[0.25, 0.75]]))

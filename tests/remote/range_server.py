@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+
+from tests.local_server import Quiet, local_server
 
 Handler = BaseHTTPRequestHandler
 
@@ -114,7 +115,7 @@ def serving(**objects: bytes) -> Iterator[RangeServer]:
     """A server on a free port of loopback."""
     server = RangeServer({f"/{name}": data for name, data in objects.items()})
 
-    class Answering(BaseHTTPRequestHandler):
+    class Answering(Quiet):
         protocol_version = "HTTP/1.1"
         timeout = 60
 
@@ -122,17 +123,6 @@ def serving(**objects: bytes) -> Iterator[RangeServer]:
             with suppress(ConnectionError, BrokenPipeError):
                 server.answer(self)
 
-        def log_message(self, *_: Any) -> None:
-            """Silent."""
-
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    listening.daemon_threads = True
-    server.port = listening.server_address[1]
-    thread = threading.Thread(target=lambda: listening.serve_forever(poll_interval=0.02))
-    thread.start()
-    try:
+    with local_server(Answering) as port:
+        server.port = port
         yield server
-    finally:
-        listening.shutdown()
-        thread.join()
-        listening.server_close()

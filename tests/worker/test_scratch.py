@@ -1,7 +1,9 @@
 """A worker's folder for sockets does not outlive the worker for long."""
 
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +21,11 @@ with scratch_folder() as folder:
 
 
 @pytest.fixture(autouse=True)
-def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    return tmp_path
+def temp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="scratch-", dir="/tmp") as name:
+        monkeypatch.setattr("tempfile.tempdir", name)
+        monkeypatch.setenv("TMPDIR", name)
+        yield Path(name)
 
 
 @pytest.fixture
@@ -69,3 +72,16 @@ def test_what_is_not_known_to_be_abandoned_stays(temp: Path) -> None:
     with scratch_folder():
         pass
     assert unknown.exists()
+
+
+def test_sockets_fit_into_it_however_long_the_path_of_temporary_files_is(
+    temp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for depth in (1, 2, 60, 150):
+        long = temp / ("x" * depth)
+        long.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(long))
+        with scratch_folder() as folder, socket.socket(socket.AF_UNIX) as engine:
+            engine.bind(str(folder / "999.sock"))
+            assert (folder.parent == long) == (depth < 60)
+        assert not folder.exists()
