@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+Days = Annotated[float, Field(gt=0, le=36_500)]
+
 
 class Settings(BaseSettings):
     """Every setting of Constellation. Each is read from `CONSTELLATION_<NAME>`."""
@@ -87,29 +89,18 @@ class Settings(BaseSettings):
         default=(),
         description="Hosts of private networks that webhooks may call, separated by commas.",
     )
-    keep_events_days: float = Field(
-        default=7,
-        gt=0,
-        le=36_500,
-        description="How long published events of jobs that have ended are kept.",
+    keep_events_days: Days = Field(
+        default=7, description="How long published events of jobs that have ended are kept."
     )
-    keep_audit_days: float = Field(
-        default=400, gt=0, le=36_500, description="How long rows of the audit are kept."
+    keep_audit_days: Days = Field(default=400, description="How long rows of the audit are kept.")
+    keep_sessions_days: Days = Field(
+        default=7, description="How long sessions that have ended are kept."
     )
-    keep_sessions_days: float = Field(
-        default=7, gt=0, le=36_500, description="How long sessions that have ended are kept."
+    keep_deliveries_days: Days = Field(
+        default=7, description="How long webhook deliveries are kept that were made or given up."
     )
-    keep_deliveries_days: float = Field(
-        default=7,
-        gt=0,
-        le=36_500,
-        description="How long webhook deliveries are kept that were made or given up.",
-    )
-    keep_idempotency_keys_days: float = Field(
-        default=30,
-        gt=0,
-        le=36_500,
-        description="How long after a job's end its Idempotency-Key still names it.",
+    keep_idempotency_keys_days: Days = Field(
+        default=30, description="How long after a job's end its Idempotency-Key still names it."
     )
     secret_key: Path | None = Field(
         default=None,
