@@ -226,7 +226,7 @@ def test_the_relay_outlives_a_lost_database_connection(
             await drained(database)
             with psycopg.connect(database_url, autocommit=True) as connection:
                 ended = connection.execute(
-                    "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+                    "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity "
                     "where datname = current_database() and pid <> pg_backend_pid()"
                 ).fetchone()
             assert ended is not None

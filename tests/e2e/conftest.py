@@ -34,6 +34,17 @@ class Stack:
     data_dir: Path
     urls: dict[str, str]
     http: httpx.Client
+    environment: dict[str, str]  # of whoever works with it: nothing of it is in that of the tests
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run the command as a user would."""
+        return run(self.environment, *arguments)
+
+    def command(self, *arguments: str) -> str:
+        """The same, which has to succeed; what it prints."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def register(self, path: Path, **options: Any) -> dict[str, Any]:
         """Register a scene."""
@@ -90,35 +101,35 @@ class Stack:
                             return
 
 
-def constellation(*arguments: str) -> None:
-    """Run the command as a user would."""
+def run(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command in this environment."""
     command = [sys.executable, "-m", "constellation_pipelines.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=180, check=False, env=environment
+    )
 
 
 @contextmanager
 def running_stack(data_dir: Path, settings: dict[str, str], *options: str) -> Iterator[Stack]:
     """`constellation up` with these settings and options on a data directory of its own."""
     environment = {
+        **os.environ,
         "CONSTELLATION_DATA_DIR": str(data_dir),
         "CONSTELLATION_MODELS_DIR": str(CHECKOUT / "models"),
         "CONSTELLATION_API_PORT": "0",
         **settings,
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CONSTELLATION_SCENE_ROOTS", raising=False)  # of another stack of the tests
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        constellation("up", "--detach", *options)
-        running = status.read(data_dir)
-        assert running is not None
-        try:
-            with httpx.Client(base_url=f"{running.urls['api']}/api/v1", timeout=30) as http:
-                yield Stack(data_dir, dict(running.urls), http)
-        finally:
-            constellation("down")
-            forget_folders(data_dir)
+    done = run(environment, "up", "--detach", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    running = status.read(data_dir)
+    assert running is not None
+    try:
+        with httpx.Client(base_url=f"{running.urls['api']}/api/v1", timeout=30) as http:
+            yield Stack(data_dir, dict(running.urls), http, environment)
+    finally:
+        ended = run(environment, "down")
+        forget_folders(data_dir)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,14 @@
 """A stack that others can reach: one account's work from its key to its results."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from constellation_pipelines.demo.scenes import generate
-from tests.e2e.conftest import CHECKOUT, Stack, constellation, running_stack
+from tests.e2e.conftest import Stack, running_stack
 
 SETTINGS = {"CONSTELLATION_AUTH": "required", "CONSTELLATION_API_HOST": "0.0.0.0"}
 
@@ -23,17 +21,8 @@ def open_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def key_of(stack: Stack, account: str, scope: str) -> str:
     """A new key, made by the command as an operator of the host would."""
-    command = [sys.executable, "-m", "constellation_pipelines.cli", "keys", "create", account]
-    done = subprocess.run(
-        [*command, "--scope", scope, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        cwd=CHECKOUT,
-        env={**os.environ, "CONSTELLATION_DATA_DIR": str(stack.data_dir)},
-    )
-    return str(json.loads(done.stdout)["key"])
+    done = stack.command("keys", "create", account, "--scope", scope, "--json")
+    return str(json.loads(done)["key"])
 
 
 def test_two_accounts_run_the_same_scene_and_share_nothing(open_stack: Stack) -> None:
@@ -43,11 +32,11 @@ def test_two_accounts_run_the_same_scene_and_share_nothing(open_stack: Stack) ->
     assert open_stack.http.get("/jobs").status_code == 401
     first = {}
     for account in ("ann", "ben"):
-        constellation("accounts", "create", account)
+        open_stack.command("accounts", "create", account)
         key = key_of(open_stack, account, "operator")
         headers = {"Authorization": f"Bearer {key}"}
         with httpx.Client(base_url=open_stack.http.base_url, headers=headers, timeout=60) as http:
-            mine = Stack(open_stack.data_dir, open_stack.urls, http)
+            mine = replace(open_stack, http=http)
             scene = mine.register(path)["key"]
             job = mine.finished(mine.submit(scene)["id"])
             assert (job["state"], job["submitted_by"]) == ("COMPLETED", account)

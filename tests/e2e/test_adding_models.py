@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,7 @@ def package(folder: Path, **said: Any) -> Path:
 
 def models_add(stack: Stack, path: Path) -> "subprocess.CompletedProcess[str]":
     """`constellation models add --json` beside the running stack."""
-    command = [sys.executable, "-m", "constellation_pipelines.cli", "models", "add", str(path)]
-    return subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=180)
+    return stack.run("models", "add", str(path), "--json")
 
 
 def asset_paths(stack: Stack) -> set[str]:

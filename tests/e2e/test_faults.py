@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,7 @@ import rasterio
 
 from constellation_pipelines.lake import predictions
 from constellation_pipelines.stack import status
-from tests.e2e.conftest import Stack, constellation
+from tests.e2e.conftest import Stack
 
 HELD = "select pid, attempt from constellation.run_queue where run_id = %s and state = 'leased'"
 TILES_OF_JOB = "select digest, created_at from constellation.tiles where job_id = %s"
@@ -55,7 +53,7 @@ def by_api(stack: Stack, job: dict[str, Any]) -> None:
 
 
 def by_command(stack: Stack, job: dict[str, Any]) -> None:
-    constellation("jobs", "cancel", job["id"])
+    stack.command("jobs", "cancel", job["id"])
 
 
 def by_dagster(stack: Stack, job: dict[str, Any]) -> None:
@@ -209,8 +207,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(stack: Stack, large_sce
 
 
 def test_a_second_worker_on_the_host_is_refused(stack: Stack) -> None:
-    command = [sys.executable, "-m", "constellation_pipelines.cli", "worker"]
-    refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    refused = stack.run("worker")
     (worker,) = stack.rows(LIVE_WORKER)
     assert refused.returncode == 1
     assert refused.stderr.strip() == (
