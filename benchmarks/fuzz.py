@@ -1,5 +1,5 @@
 """schemathesis, its long form: how many requests, how many of them found a fault (bar: none), and
-how many of the document's links were walked (bar: all).
+how many of the document's links were walked (bar: all). And how long the costliest areas take.
 
 The server is a real one on a database of its own; the short form is in tests/api/test_fuzz.py.
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.areas import slowest_area
 from benchmarks.measurement import Bar, Measurement
 from constellation_pipelines.domain.account import Scope
 from constellation_pipelines.stack.nats import EmbeddedNats
@@ -50,6 +51,7 @@ def run() -> list[Measurement]:
     with server() as (service, folder):
         keys = furnish(service).keys
         done = [fuzzed(service, folder, one, keys[one.scope], seed) for one in PASSES]
+        slowest = slowest_area(service, keys[Scope.OPERATOR])
     took_s = round(time.perf_counter() - began)
     document, walks = done[0].document, together([one.walks for one in done])
     operations = len(labels(document).keys() - AT_PROVIDERS)
@@ -76,6 +78,7 @@ def run() -> list[Measurement]:
         figure("requests", walks.cases, "requests", Bar(1000, False)),
         figure("operations that took one", taking, "operations", Bar(operations, False)),
         figure("links walked", links - len(never), "links", Bar(links, False)),
+        slowest,
     ]
 
 
