@@ -136,6 +136,10 @@ def fault_of(item: dict[str, Any]) -> Fault:
     place, *path = item["loc"]
     if item["type"] == "json_invalid":
         return Fault(pointer="", detail=f"the body is not JSON at character {path[0]}")
+    if item["type"] == "uuid_parsing":
+        item = item | {
+            "msg": "this is no id: ids are UUIDs, as the lists of what there is show them"
+        }
     joined = "".join(f"/{escape(str(part))}" for part in path)
     where = joined if place == "body" else joined.removeprefix("/")
     return Fault(pointer=where, detail=str(item["msg"]))

@@ -80,13 +80,13 @@ def submit(
     request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
     with connect() as client:
         job = client.post("/jobs", request, headers={"Idempotency-Key": uuid4().hex})
+        if not as_json:
+            tiles = job["tiles_planned"] - job["tiles_reused"]
+            typer.echo(f"submitted {job['id']}: {tiles} tiles to run, {job['tiles_reused']} reused")
         if wait:
             job = follow(client, job["id"], quiet=as_json)
     if as_json:
         print_json(job)
-    elif not wait:
-        tiles = job["tiles_planned"] - job["tiles_reused"]
-        typer.echo(f"submitted {job['id']}: {tiles} tiles to run, {job['tiles_reused']} reused")
     if wait:
         end_as(job)
 

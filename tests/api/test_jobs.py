@@ -665,4 +665,5 @@ def test_an_unknown_id_is_not_found(http: httpx.Client, path: str) -> None:
     found = problem_of(http.post(unknown) if post else http.get(unknown), 404)
     assert found["code"] == "not_found"
     malformed = path.format("1 or 1=1")
-    problem_of(http.post(malformed) if post else http.get(malformed), 422)
+    found = problem_of(http.post(malformed) if post else http.get(malformed), 422)
+    assert "this is no id: ids are UUIDs" in found["detail"]

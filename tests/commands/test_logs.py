@@ -73,7 +73,7 @@ def test_the_log_of_no_job_is_one_clear_line(constellation: Command) -> None:
     assert err.count("\n") == 1
 
 
-def test_what_a_device_did_is_listed(
+def test_what_a_device_did_is_listed_by_its_name_and_its_uuid(
     service: Service, constellation: Command, nats_url: str
 ) -> None:
     uuid = device(service.database)
@@ -82,11 +82,22 @@ def test_what_a_device_did_is_listed(
     until_told(service, uuid)
     found = as_json(constellation("samples", uuid, "--json"))
     assert len(found["items"]) == 2
-    _, out, _ = constellation("samples", uuid)
-    assert "212.5" in out
-    code, _, err = constellation("samples", "nowhere")
-    assert code == 1
-    assert "there is no device 'nowhere'" in err
+    for name in (uuid, "h/0", "0"):
+        assert constellation("samples", name)[1].count("212.5") == 2
+    _, out, _ = constellation("gpus")
+    assert ["h/0", "800", "61", "212"] == [one for one in out.split() if one in WANTED]
+    for name in ("nowhere", "h/1", "1"):
+        code, _, err = constellation("samples", name)
+        assert (code, err) == (
+            1,
+            f"error: there is no GPU {name!r}; `constellation gpus` shows them\n",
+        )
+    device(service.database)
+    code, _, err = constellation("samples", "0")
+    assert (code, err) == (1, "error: which GPU is meant? There are h/0, h/0\n")
+
+
+WANTED = {"h/0", "800", "61", "212"}  # its name, memory, temperature and power
 
 
 def test_usage_is_told_with_its_sum_and_in_ranks(constellation: Command) -> None:

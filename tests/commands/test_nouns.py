@@ -163,7 +163,9 @@ def test_models_are_listed_and_shown(constellation: Command) -> None:
     assert model["reference"] == MODEL
 
 
-def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Command) -> None:
+def test_gpus_are_listed_with_who_holds_them(
+    service: Service, constellation: Command, scene: str
+) -> None:
     assert "no GPU was ever seen" in constellation("gpus")[1]
     worker = new_id()
     service.database.execute(
@@ -179,6 +181,18 @@ def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Co
     assert "free" in out
     (gpu,) = as_json(constellation("gpus", "--json"))
     assert gpu["simulated"] is True
+    job = as_json(constellation("jobs", "show", submitted(constellation, scene)["id"], "--json"))
+    service.database.execute(
+        "insert into constellation.leases (fence, gpu_id, worker_id, run_id, account, expires_at)"
+        " values (1, %s, %s, %s, 'local', now() + interval '1 min')",
+        (gpu["id"], worker, job["runs"][0]["id"]),
+    )
+    _, out, _ = constellation("gpus")
+    assert "busy" in out
+    _, holder = out.split("SINCE")
+    assert ["h/0", job["id"], "local"] == [word for word in holder.split() if word[0] != "\u2500"][
+        :3
+    ]
     service.database.execute(
         "update constellation.gpus set health = 'quarantined', health_reason = 'Xid 79: gone'"
     )
