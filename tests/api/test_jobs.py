@@ -561,7 +561,7 @@ def test_a_retry_runs_what_did_not_complete(service: Service, http: httpx.Client
     assert again.status_code == 202
     first, second = again.json()["runs"]
     assert (first["state"], second["state"]) == ("FAILED", "PENDING")
-    # The failed run left no file, so its tile is computed again.
+    # Not reused from another job: the new run takes the tile over as it starts (test_adoption.py).
     assert (second["attempt"], second["tiles_planned"], second["tiles_reused"]) == (2, 4, 0)
     assert (again.json()["state"], again.json()["error"]) == ("PENDING", None)
     set_runs(service, job, "COMPLETED")
