@@ -14,12 +14,13 @@ from constellation_pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from constellation_pipelines.inference.train import Trained
-    from constellation_pipelines.inference.training_plan import EpochReport
+    from constellation_pipelines.inference.training_plan import EpochReport, TrainingPlan
 
 KEY = dg.AssetKey(["training", "eurosat_landcover"])
 MODEL = "eurosat-landcover"
 EPOCHS = 64
 FURTHER_EPOCHS = 56
+TAUGHT_EPOCHS = 36
 SEED = 17
 
 
@@ -41,14 +42,20 @@ class TrainingConfig(PackageConfig):
     )
     start: str = Field(
         default="",
-        description="A package to go on from, as name@version; it also teaches. Empty: the "
-        "network begins with random weights.",
+        description="A package to go on from, as name@version. Empty: the network begins with "
+        "random weights.",
+    )
+    teacher: str = Field(
+        default="",
+        description="A package that teaches, as name@version: a larger network of the same bands "
+        "and classes. Empty: the start teaches, if there is one.",
     )
     epochs: int = Field(
         default=0,
         ge=0,
         le=1000,
-        description=f"Passes over the chips. 0: {EPOCHS}, or {FURTHER_EPOCHS} with a start.",
+        description=f"Passes over the chips. 0: {EPOCHS}; with a start {FURTHER_EPOCHS}, with a "
+        f"start and a teacher {TAUGHT_EPOCHS}.",
     )
     seed: int = Field(default=SEED, ge=0, description="Seed of weights, order and augmentation.")
 
@@ -66,10 +73,8 @@ def eurosat_landcover_training(
 ) -> dg.MaterializeResult[Any]:
     """Train, measure on the validation split, write the package."""
     from constellation_pipelines.inference.eurosat_package import train_package
-    from constellation_pipelines.inference.training_plan import FURTHER, TrainingPlan
 
-    settings = Settings()
-    plan = FURTHER if config.start else TrainingPlan()
+    settings, plan = Settings(), plan_of(config)
 
     def report(epoch: "EpochReport") -> None:
         context.log.info(describe_epoch(epoch))
@@ -82,7 +87,8 @@ def eurosat_landcover_training(
             version=version,
             plan=replace(plan, epochs=config.epochs or plan.epochs, seed=config.seed),
             progress=report,
-            start=package_folder(config.start, settings) if config.start else None,
+            start=package_folder("start", config.start, settings),
+            teacher=package_folder("teacher", config.teacher, settings),
             checkpoints=settings.data_dir / "training" / MODEL / "checkpoints",
         )
     except ConstellationError as error:
@@ -106,12 +112,25 @@ def archive(named: str, settings: Settings) -> Path:
     return path
 
 
-def package_folder(reference: str, settings: Settings) -> Path:
-    """Where the package name@version lies. Raises InvalidInput when it is not there."""
+def plan_of(config: TrainingConfig) -> "TrainingPlan":
+    """What is known to suit the beginning and the teacher."""
+    from constellation_pipelines.inference.training_plan import FURTHER, TAUGHT, TrainingPlan
+
+    if not config.start:
+        return TrainingPlan()
+    return TAUGHT if config.teacher else FURTHER
+
+
+def package_folder(field: str, reference: str, settings: Settings) -> Path | None:
+    """Where the package name@version lies; None where none is named. Raises InvalidInput when it is
+    not there.
+    """
+    if not reference:
+        return None
     name, _, version = reference.partition("@")
     folder = settings.models_dir / name / version
     if not (NAME.fullmatch(name) and VERSION.fullmatch(version) and folder.is_dir()):
-        raise InvalidInput(f"there is no model package {reference!r}", field="start")
+        raise InvalidInput(f"there is no model package {reference!r}", field=field)
     return folder
 
 

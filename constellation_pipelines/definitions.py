@@ -11,6 +11,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from assets.coverage import coverage_asset
 from assets.early import EarlyStart
+from assets.fine_tuning import eurosat_landcover_large_training
 from assets.names import coverage_key, predictions_key
 from assets.predictions import predictions_asset
 from assets.scenes import registered_scene
@@ -33,6 +34,7 @@ def build(settings: Settings) -> dg.Definitions:
         assets=[
             registered_scene,
             eurosat_landcover_training,
+            eurosat_landcover_large_training,
             landcover_unet_training,
             *(predictions_asset(card, dashboard_url(settings)) for card in cards),
             *(coverage_asset(card) for card in cards),

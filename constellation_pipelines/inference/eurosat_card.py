@@ -14,6 +14,7 @@ from constellation_pipelines.inference.publish import (
 from constellation_pipelines.inference.train import Trained
 
 NAME = "eurosat-landcover"
+TITLE = "EuroSAT land cover, ten classes"
 GSD_RANGE_M = (5.0, 20.0)
 # EuroSAT's authors mapped Level-1C values 0 to 2750, that is reflectance 0 to 0.275, linearly to
 # 8 bits, and clipped the rest. Reflectance of other sources is brought to 0..1 in the same way.
@@ -48,7 +49,7 @@ CAVEAT = (
     "the split, and every chip was picked by hand to show one clear class."
 )
 
-
+OPTIMISERS = {"sgd": "SGD, Nesterov momentum {}", "adamw": "AdamW"}
 INPUT = (
     "8-bit true colour is divided by 255. Reflectance is divided by "
     "constellation:reflectance_white and clipped to 0..1: the training chips are a linear "
@@ -58,11 +59,20 @@ INPUT = (
 
 
 def describe(
-    trained: Trained, *, version: str, weights_bytes: int, weights_sha256: str, data_sha256: str
+    trained: Trained,
+    *,
+    version: str,
+    weights_bytes: int,
+    weights_sha256: str,
+    data_sha256: str,
+    name: str = NAME,
+    title: str = TITLE,
+    weights_file: str = WEIGHTS_FILE,
+    weights_format: WeightsFormat = WeightsFormat.SAFETENSORS,
 ) -> dict[str, Any]:
     """The `model.json` document, a STAC Item with the MLM extension."""
     draft = Draft(
-        name=NAME,
+        name=name,
         version=version,
         task=Task.SCENE_CLASSIFICATION,
         bands=BANDS,
@@ -76,8 +86,8 @@ def describe(
         reflectance_white=REFLECTANCE_WHITE,
         architecture=trained.plan.architecture,
         options=own_options(trained.options),
-        weights_file=WEIGHTS_FILE,
-        weights_format=WeightsFormat.SAFETENSORS,
+        weights_file=weights_file,
+        weights_format=weights_format,
         weights_sha256=weights_sha256,
         weights_bytes=weights_bytes,
     )
@@ -85,7 +95,7 @@ def describe(
     name_classes(document, DESCRIPTIONS)
     document["properties"]["mlm:input"][0]["description"] = INPUT
     document["properties"] |= facts_of(trained.network, weights_bytes) | {
-        "title": "EuroSAT land cover, ten classes",
+        "title": title,
         "description": "Names the land cover of a chip from its red, green and blue bands.",
         "mlm:pretrained_source": "EuroSAT RGB",
         "mlm:hyperparameters": hyperparameters_of(trained),
@@ -106,14 +116,19 @@ def describe(
 def hyperparameters_of(trained: Trained) -> dict[str, Any]:
     """What to set to train it again."""
     plan = trained.plan
-    start = {"start": trained.began_from, "teacher_share": plan.teacher_share}
-    return (start if trained.began_from else {}) | {
+    origin: dict[str, Any] = {}
+    if trained.began_from:
+        origin["start"] = trained.began_from
+    if trained.taught_by:
+        origin |= {"teacher": trained.taught_by, "teacher_share": plan.teacher_share}
+    return origin | {
         "epochs": plan.epochs,
         "seed": plan.seed,
         "batch_size": plan.batch_size,
         "optimizer": (
-            f"SGD, Nesterov momentum {plan.momentum}; the rate rises for {plan.warm_up_epochs:g} "
-            f"epochs, stays, and falls in a line over the last {plan.cool_down_share:.0%}"
+            f"{OPTIMISERS[plan.optimiser].format(plan.momentum)}; the rate rises for "
+            f"{plan.warm_up_epochs:g} epochs, stays, and falls in a line over the last "
+            f"{plan.cool_down_share:.0%}"
         ),
         "peak_learning_rate": plan.peak_rate,
         "weight_decay": plan.weight_decay,
@@ -121,6 +136,7 @@ def hyperparameters_of(trained: Trained) -> dict[str, Any]:
         "average_decay": plan.average_decay,
         "phases": [
             {"epochs": round(phase.share * plan.epochs), "chip_px": phase.px, "mixed": phase.mixed}
+            | ({"enlarged_px": phase.enlarged_px} if phase.enlarged_px else {})
             for phase in plan.phases
         ],
         "augmentation": (

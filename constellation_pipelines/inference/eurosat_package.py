@@ -2,17 +2,25 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from constellation_pipelines.domain.errors import Conflict, InvalidInput
-from constellation_pipelines.domain.model import Model
+from constellation_pipelines.domain.model import InputUnit, Model, ModelCard
 from constellation_pipelines.inference import eurosat
 from constellation_pipelines.inference.eurosat_card import describe
 from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.package import CARD_FILE, file_sha256, load_package
 from constellation_pipelines.inference.publish import publish_weights
-from constellation_pipelines.inference.train import Progress, Start, Trained, train
+from constellation_pipelines.inference.teacher import Teacher
+from constellation_pipelines.inference.train import (
+    Progress,
+    Start,
+    Trained,
+    device_for_training,
+    train,
+)
 from constellation_pipelines.inference.training_plan import TrainingPlan
 
 
@@ -24,28 +32,30 @@ def train_package(
     plan: TrainingPlan,
     progress: Progress,
     start: Path | None = None,
+    teacher: Path | None = None,
     checkpoints: Path | None = None,
 ) -> tuple[Model, Trained]:
     """Train on the archive and write the package. An existing package is never overwritten.
 
-    With the folder of another package of the same architecture as `start`, training goes on from
-    its weights and is taught by it.
+    With the folder of another package as `start`, training goes on from its weights. The package
+    in the folder `teacher` teaches; where none is named, the start does.
 
     Where a folder for checkpoints is given, a training that was interrupted goes on there when
     plan and archive are the same; the checkpoint goes when the package stands.
 
-    Raises InvalidInput for an archive that is not EuroSAT's and for a start with other bands or
-    classes, ModelRefused for one that is broken, Conflict where a package stands.
+    Raises InvalidInput for an archive that is not EuroSAT's and for a start or teacher with other
+    bands or classes, ModelRefused for one that is broken, Conflict where a package stands.
     """
-    if (folder / CARD_FILE).exists():
-        raise Conflict(f"there is a model package in {folder} already; give another version")
-    data_sha256 = file_sha256(data)
+    check_free(folder)
     began = load_package(start) if start else None
-    named = checkpoint_name(plan, data_sha256, began.digest if began else None)
-    checkpoint = checkpoints and checkpoints / named
+    teaches = load_package(teacher) if teacher else began
     beginning = start_of(began) if began else None
     if beginning:
         plan = replace(plan, architecture=beginning.architecture, width=beginning.width)
+    data_sha256 = file_sha256(data)
+    taught_by = teacher_of(teaches) if teaches else None
+    digests = [data_sha256, *(one.digest if one else None for one in (began, teaches))]
+    checkpoint = checkpoints and checkpoints / checkpoint_name(plan, digests)
     training, validation = eurosat.load(data)
     trained = train(
         training,
@@ -54,6 +64,7 @@ def train_package(
         classes=len(eurosat.CLASSES),
         progress=progress,
         start=beginning,
+        teacher=taught_by,
         checkpoint=checkpoint,
     )
     model = publish(trained, folder, version=version, data_sha256=data_sha256)
@@ -62,12 +73,17 @@ def train_package(
     return model, trained
 
 
+def check_free(folder: Path) -> None:
+    """Raises Conflict where a package stands."""
+    if (folder / CARD_FILE).exists():
+        raise Conflict(f"there is a model package in {folder} already; give another version")
+
+
 def start_of(model: Model) -> Start:
     """The package's network. Raises InvalidInput where it cannot learn these chips."""
     card = model.card
-    bands, classes = (tuple(one.name for one in many) for many in (card.bands, card.classes))
     width = card.architecture_options.get("width")
-    if width is None or bands != eurosat.BANDS or classes != eurosat.CLASSES:
+    if width is None or not names_eurosat(card):
         raise InvalidInput(
             f"{card.reference} cannot be trained further: a compact network is needed that names "
             "EuroSAT's ten classes from red, green and blue",
@@ -77,9 +93,27 @@ def start_of(model: Model) -> Start:
     return Start(card.reference, network, card.architecture or "", width, card.mean, card.std)
 
 
-def checkpoint_name(plan: TrainingPlan, data_sha256: str, start_digest: str | None) -> str:
-    """A file name for what this plan makes of this archive and start, and nothing else."""
-    told = json.dumps([asdict(plan), data_sha256, start_digest], sort_keys=True)
+def teacher_of(model: Model) -> Teacher:
+    """The package as a teacher. Raises InvalidInput where it names other classes."""
+    if not names_eurosat(model.card):
+        raise InvalidInput(
+            f"{model.card.reference} cannot teach: it has to name EuroSAT's ten classes, in their "
+            "order, from red, green and blue as display values",
+            field="teacher",
+        )
+    return Teacher(model, device_for_training())
+
+
+def names_eurosat(card: ModelCard) -> bool:
+    """Whether a model takes EuroSAT's chips and names its classes."""
+    bands, classes = (tuple(one.name for one in many) for many in (card.bands, card.classes))
+    shown = card.input_unit is InputUnit.DISPLAY
+    return shown and bands == eurosat.BANDS and classes == eurosat.CLASSES
+
+
+def checkpoint_name(plan: TrainingPlan, digests: Sequence[str | None]) -> str:
+    """A file name for what this plan makes of archive, start and teacher, and nothing else."""
+    told = json.dumps([asdict(plan), *digests], sort_keys=True)
     return f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.checkpoint"
 
 

@@ -16,7 +16,7 @@ from torch import nn  # noqa: TID253
 
 from constellation_pipelines.inference.architectures import build
 from constellation_pipelines.inference.eurosat import LabelledChips
-from constellation_pipelines.inference.trainer import Normaliser, Trainer
+from constellation_pipelines.inference.trainer import Normaliser, Teaches, Trainer
 from constellation_pipelines.inference.training_plan import EpochReport, TrainingPlan
 
 
@@ -55,6 +55,7 @@ class Trained:
     device: str
     epochs: tuple[EpochReport, ...] = field(default=())
     began_from: str | None = None
+    taught_by: str | None = None
 
     @property
     def accuracy(self) -> float:
@@ -78,15 +79,16 @@ def train(
     classes: int,
     progress: Progress,
     start: Start | None = None,
+    teacher: Teaches | None = None,
     checkpoint: Path | None = None,
 ) -> Trained:
-    """Train from random weights; the same plan on the same machine gives the same network.
+    """Train from random weights, or go on from a start; the same plan on the same machine gives the
+    same network.
 
-    With a start, the network begins as that one, which then also teaches: the share
-    `plan.teacher_share` of each target is what it says of the very chip that is learned, turned,
-    coloured and mixed as it is. A network taught by its equal ends up better than it (Furlanello
-    et al., Born Again Neural Networks, ICML 2018; Beyer et al., Knowledge distillation: a good
-    teacher is patient and consistent, CVPR 2022).
+    With a teacher, the share `plan.teacher_share` of each target is what it says of the very chip
+    that is learned, turned, coloured and mixed as it is. A network taught by its equal ends up
+    better than it (Furlanello et al., Born Again Neural Networks, ICML 2018; Beyer et al.,
+    Knowledge distillation: a good teacher is patient and consistent, CVPR 2022).
 
     Calls `progress` after each epoch. Weights stay float32; arithmetic is bfloat16 where the
     device is faster at it. With a checkpoint, an interrupted training goes on after the last
@@ -94,10 +96,10 @@ def train(
     """
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_for_training()
     mean, std = (start.mean, start.std) if start else statistics(training.chips)
     options = {"bands": training.chips.shape[1], "classes": classes, "width": plan.width}
-    network, teacher = beginning(plan, options, start, device)
+    network = beginning(plan, options, start, device)
     normaliser = Normaliser(mean, std, device)
     trainer = Trainer(network, plan, device, normaliser, len(training), classes, teacher)
     reports = run_epochs(trainer, training, validation, checkpoint, progress)
@@ -116,17 +118,22 @@ def train(
         device=device_name(device),
         epochs=tuple(reports),
         began_from=start.reference if start else None,
+        taught_by=teacher.reference if teacher else None,
     )
+
+
+def device_for_training() -> torch.device:
+    """The first GPU that this process sees, or the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def beginning(
     plan: TrainingPlan, options: dict[str, Any], start: Start | None, device: torch.device
-) -> tuple[nn.Module, nn.Module | None]:
-    """The network to train, and its teacher: none where it begins with random weights."""
+) -> nn.Module:
+    """The network to train: the start's, or one with random weights."""
     made = copy.deepcopy(start.network) if start else build(plan.architecture, options)
     network: nn.Module = made.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    teacher = copy.deepcopy(network).eval().requires_grad_(False) if start else None
-    return network.requires_grad_(), teacher
+    return network.requires_grad_()
 
 
 def run_epochs(

@@ -3,7 +3,7 @@
 import copy
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch  # noqa: TID253 - training is torch; only the training asset imports this module
@@ -17,6 +17,17 @@ from constellation_pipelines.inference.network import fastest_type
 from constellation_pipelines.inference.training_plan import EpochReport, Phase, TrainingPlan
 
 MIXED_SHARE = 0.5
+
+
+class Teaches(Protocol):
+    """Who says what chips show, and is known by a name."""
+
+    @property
+    def reference(self) -> str:
+        """Name and version."""
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Values 0..1 (n, bands, px, px) -> the probability of each class (n, classes)."""
 
 
 class Normaliser:
@@ -76,7 +87,7 @@ class Trainer:
         normaliser: Normaliser,
         chips: int,
         classes: int,
-        teacher: nn.Module | None = None,
+        teacher: Teaches | None = None,
     ) -> None:
         self.network, self.plan, self.device, self.classes = network, plan, device, classes
         self.normaliser = normaliser
@@ -84,13 +95,7 @@ class Trainer:
         self.average = Average(network, plan.average_decay)
         self.batch = min(plan.batch_size, chips)
         self.steps = chips // self.batch
-        self.optimiser = torch.optim.SGD(
-            decayed(network, plan.weight_decay),
-            lr=plan.peak_rate,
-            momentum=plan.momentum,
-            nesterov=True,
-            fused=True,
-        )
+        self.optimiser = optimiser_of(network, plan)
 
     def run_epoch(self, data: LabelledChips, epoch: int) -> float:
         """One pass in a new random order, the rest of the last batch left out; the mean loss.
@@ -105,11 +110,12 @@ class Trainer:
         for step in range(self.steps):
             picked = order[step * self.batch : (step + 1) * self.batch]
             self.set_rate(epoch - 1 + step / self.steps)
-            values, targets = self.prepare(data, picked, self.plan.phase(epoch), draw)
-            chips = self.normaliser.standardise(values)
+            phase = self.plan.phase(epoch)
+            values, targets = self.prepare(data, picked, phase, draw)
+            targets = self.taught(values, targets)
+            values = augment.resize(values, phase.enlarged_px or phase.px)
             with self.mixed_precision():
-                scores = self.network(chips)
-                targets = self.taught(chips, targets)
+                scores = self.network(self.normaliser.standardise(values))
             loss = nn.functional.cross_entropy(
                 scores.float(), targets, label_smoothing=self.plan.label_smoothing
             )
@@ -132,13 +138,11 @@ class Trainer:
             values, targets = augment.mix(values, targets, draw)
         return values, targets
 
-    def taught(self, chips: Tensor, targets: Tensor) -> Tensor:
+    def taught(self, values: Tensor, targets: Tensor) -> Tensor:
         """The targets, a share of them by what the teacher sees; themselves where there is none."""
         if self.teacher is None:
             return targets
-        with torch.no_grad():
-            seen = self.teacher(chips).float().softmax(1)
-        return torch.lerp(targets, seen, self.plan.teacher_share)
+        return torch.lerp(targets, self.teacher(values), self.plan.teacher_share)
 
     def set_rate(self, epochs: float) -> None:
         """Rise during the first epochs, stay, then fall in a line to nothing."""
@@ -154,10 +158,11 @@ class Trainer:
 
     def predict(self, data: LabelledChips, *, exact: bool = False) -> NDArray[np.int64]:
         """Class per chip by the averaged network; in float32 throughout when `exact`."""
-        found = []
+        found, enlarged_px = [], self.plan.phases[-1].enlarged_px
         with torch.inference_mode(), self.mixed_precision(enabled=not exact):
             for start in range(0, len(data), 256):
                 values = self.normaliser.scale(data.chips[start : start + 256])
+                values = augment.resize(values, enlarged_px or values.shape[2])
                 scores = self.average.network(self.normaliser.standardise(values))
                 found.append(scores.argmax(1).cpu().numpy())
         return np.concatenate(found)
@@ -199,6 +204,15 @@ class Trainer:
             EpochReport(epoch, self.plan.epochs, *figures)
             for epoch, figures in enumerate(saved["reports"], 1)
         ]
+
+
+def optimiser_of(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    """What moves the network's parameters."""
+    groups = decayed(network, plan.weight_decay)
+    if plan.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.peak_rate, fused=True)
+    momentum = plan.momentum
+    return torch.optim.SGD(groups, lr=plan.peak_rate, momentum=momentum, nesterov=True, fused=True)
 
 
 def decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:

@@ -1,15 +1,18 @@
 """How long, how fast and on what a chip classifier is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A share of the epochs: the side of the chips that are trained on, whether they are mixed."""
+    """A share of the epochs: the side of the chips that are trained on, whether they are mixed, and
+    the side that they are enlarged to, 0 for none.
+    """
 
     share: float
     px: int
     mixed: bool
+    enlarged_px: int = 0
 
 
 # Small chips first: at 40 pixels a step costs half of one at 64. The last epochs see chips as they
@@ -37,7 +40,8 @@ class TrainingPlan:
     label_smoothing: float = 0.05
     colour: float = 0.5
     average_decay: float = 0.998
-    teacher_share: float = 0.5  # of the targets, where a training goes on from a trained network
+    optimiser: str = "sgd"  # or "adamw"
+    teacher_share: float = 0.5  # of the targets, where there is a teacher
     phases: tuple[Phase, ...] = PHASES
     architecture: str = "resnet-d-compact"
     width: int = 32
@@ -65,6 +69,28 @@ FURTHER = TrainingPlan(
     warm_up_epochs=1.0,
     cool_down_share=0.6,
     phases=(Phase(42 / 56, 64, mixed=True), Phase(14 / 56, 64, mixed=False)),
+)
+
+# The same with a teacher that knows better: what it says counts most.
+TAUGHT = replace(FURTHER, epochs=36, teacher_share=0.9)
+
+# A network of timm's that comes with weights from elsewhere. It was made for larger images, and
+# finds in enlarged chips what it knows.
+FINE_TUNING = TrainingPlan(
+    epochs=9,
+    batch_size=64,
+    peak_rate=1e-3,
+    warm_up_epochs=0.4,
+    cool_down_share=0.77,
+    optimiser="adamw",
+    weight_decay=0.02,
+    average_decay=0.995,
+    phases=(
+        Phase(4 / 9, 64, mixed=True, enlarged_px=96),
+        Phase(3 / 9, 64, mixed=True, enlarged_px=128),
+        Phase(2 / 9, 64, mixed=False, enlarged_px=128),
+    ),
+    architecture="timm:tf_efficientnet_lite0",
 )
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ include-operation-id = "readyz"
 checks = {{ not_a_server_error = {{ enabled = false }} }}
 """
 
+PAGING = {"cursor", "limit"}
+
 
 @dataclass(frozen=True)
 class Fuzzed:
@@ -83,12 +86,26 @@ def narrowed(document: dict[str, Any], key: str) -> dict[str, Any]:
 
 def unfiltered(document: dict[str, Any]) -> dict[str, Any]:
     """The document with nothing but pages in the list of jobs. Requests then are right, but not all
-    that are right: it is not for those that are to be refused.
+    that are right: it is not for those that are to be refused. Links that lead to a filter go too:
+    one to a parameter that is not there would end all walks.
     """
     listing = document["paths"]["/api/v1/jobs"]["get"]
-    kept = [one for one in listing["parameters"] if one["name"] in ("cursor", "limit")]
+    kept = [one for one in listing["parameters"] if one["name"] in PAGING]
     listing["parameters"] = kept
+    for links in links_of(document):
+        for name, link in list(links.items()):
+            filters = link["operationId"] == listing["operationId"] and link["parameters"]
+            if filters and not filters.keys() <= PAGING:
+                del links[name]
     return document
+
+
+def links_of(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The links of every answer of the document."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for answer in operation["responses"].values():
+                yield answer.get("links", {})
 
 
 def fuzz(

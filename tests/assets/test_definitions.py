@@ -30,6 +30,7 @@ def test_every_model_package_has_assets_checks_and_a_job(definitions: dg.Definit
         "predictions/eurosat_landcover",
         "coverage/eurosat_landcover",
         "training/eurosat_landcover",
+        "training/eurosat_landcover_large",
         "predictions/landcover_unet",
         "coverage/landcover_unet",
         "training/landcover_unet",

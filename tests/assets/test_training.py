@@ -7,7 +7,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.training import EPOCHS, FURTHER_EPOCHS, KEY, SEED, eurosat_landcover_training
+from assets.training import (
+    EPOCHS,
+    FURTHER_EPOCHS,
+    KEY,
+    SEED,
+    TAUGHT_EPOCHS,
+    eurosat_landcover_training,
+)
 from constellation_pipelines.inference.package import load_package
 from tests.inference.archives import small_rows, write_archive
 
@@ -42,10 +49,11 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
 
 def test_its_defaults_are_the_plans_own() -> None:
     """Stated twice, because a definition must not import torch."""
-    from constellation_pipelines.inference.training_plan import FURTHER, TrainingPlan
+    from constellation_pipelines.inference.training_plan import FURTHER, TAUGHT, TrainingPlan
 
-    assert (EPOCHS, FURTHER_EPOCHS) == (TrainingPlan().epochs, FURTHER.epochs)
-    assert SEED == TrainingPlan().seed == FURTHER.seed
+    plans = (TrainingPlan(), FURTHER, TAUGHT)
+    assert (EPOCHS, FURTHER_EPOCHS, TAUGHT_EPOCHS) == tuple(plan.epochs for plan in plans)
+    assert {plan.seed for plan in plans} == {SEED}
 
 
 def test_without_a_version_it_leaves_the_models_folder_alone(archive: Path, tmp_path: Path) -> None:
@@ -92,9 +100,11 @@ def test_it_goes_on_from_a_package(archive: Path) -> None:
     assert package.card.architecture == "resnet-d-compact"
 
 
-@pytest.mark.parametrize("start", ["eurosat-landcover@9", "../models@2", "eurosat-landcover", "@"])
-def test_a_start_that_is_no_package_is_refused(archive: Path, start: str) -> None:
-    assert "there is no model package" in failure_of(materialize(data=str(archive), start=start))
+@pytest.mark.parametrize("field", ["start", "teacher"])
+@pytest.mark.parametrize("named", ["eurosat-landcover@9", "../models@2", "eurosat-landcover", "@"])
+def test_what_is_no_package_is_refused(archive: Path, named: str, field: str) -> None:
+    refused = failure_of(materialize(data=str(archive), **{field: named}))
+    assert "there is no model package" in refused
 
 
 def test_a_start_of_another_kind_is_refused(archive: Path, tmp_path: Path) -> None:

@@ -15,7 +15,14 @@ from constellation_pipelines.inference.train import (
     statistics,
     train,
 )
-from constellation_pipelines.inference.trainer import Average, Normaliser, Trainer, decayed
+from constellation_pipelines.inference.trainer import (
+    Average,
+    Normaliser,
+    Teaches,
+    Trainer,
+    decayed,
+    optimiser_of,
+)
 from constellation_pipelines.inference.training_plan import EpochReport, Phase, TrainingPlan
 
 PLAN = TrainingPlan(
@@ -172,9 +179,29 @@ def start_of(trained: Trained) -> Start:
     )
 
 
-def further(plan: TrainingPlan, start: Start) -> Trained:
+def further(plan: TrainingPlan, start: Start, teacher: Teaches | None = None) -> Trained:
     training, validation = stripes(192, 1), stripes(60, 2)
-    return train(training, validation, plan, classes=3, progress=lambda report: None, start=start)
+    return train(
+        training,
+        validation,
+        plan,
+        classes=3,
+        progress=lambda report: None,
+        start=start,
+        teacher=teacher,
+    )
+
+
+class Stubborn:
+    """Says the same of every chip."""
+
+    reference = "stubborn@1"
+
+    def __init__(self, *says: float) -> None:
+        self.says = torch.tensor(says)
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        return self.says.expand(len(values), -1)
 
 
 def test_training_goes_on_from_a_trained_network(
@@ -196,11 +223,11 @@ def test_what_a_network_learns_is_partly_what_its_teacher_says(
     outcome: tuple[Trained, list[EpochReport]],
 ) -> None:
     start = start_of(outcome[0])
-    plan = replace(PLAN, epochs=1)
-    taught, alone = (further(replace(plan, teacher_share=s), start) for s in (0.5, 0.0))
-    assert not torch.equal(
-        taught.network.state_dict()["head.weight"], alone.network.state_dict()["head.weight"]
-    )
+    plan = replace(PLAN, teacher_share=1.0, label_smoothing=0.0)
+    taught, alone = (further(plan, start, one) for one in (Stubborn(0.0, 1.0, 0.0), None))
+    assert taught.confusion[:, 1].sum() == taught.confusion.sum()  # it believes all of it
+    assert alone.confusion[:, 1].sum() < alone.confusion.sum()
+    assert (taught.taught_by, alone.taught_by) == ("stubborn@1", None)
 
 
 def test_targets_are_shared_between_label_and_teacher() -> None:
@@ -209,8 +236,34 @@ def test_targets_are_shared_between_label_and_teacher() -> None:
     normaliser = Normaliser((0.5,), (0.5,), cpu)
     alone, taught = (
         Trainer(torch.nn.Linear(2, 2), plan, cpu, normaliser, 64, 2, teacher)
-        for teacher in (None, torch.nn.Flatten())  # that one says what it sees
+        for teacher in (None, Stubborn(1.0, 0.0))
     )
-    chips, targets = torch.tensor([[100.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    assert torch.equal(alone.taught(chips, targets), targets)
-    assert torch.allclose(taught.taught(chips, targets), torch.tensor([[0.25, 0.75]]))
+    values, targets = torch.rand(1, 3, 64, 64), torch.tensor([[0.0, 1.0]])
+    assert torch.equal(alone.taught(values, targets), targets)
+    assert torch.allclose(taught.taught(values, targets), torch.tensor([[0.25, 0.75]]))
+
+
+def test_a_plan_names_what_moves_the_weights() -> None:
+    network = torch.nn.Linear(2, 2)
+    assert isinstance(optimiser_of(network, PLAN), torch.optim.SGD)
+    assert isinstance(optimiser_of(network, replace(PLAN, optimiser="adamw")), torch.optim.AdamW)
+
+
+def test_chips_are_enlarged_in_the_phases_that_say_so() -> None:
+    seen: list[int] = []
+
+    class Notes(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = torch.nn.Linear(3, 3)
+
+        def forward(self, chips: torch.Tensor) -> torch.Tensor:
+            seen.append(chips.shape[2])
+            scores: torch.Tensor = self.last(chips.mean((2, 3)))
+            return scores
+
+    phases = (Phase(0.5, 48, mixed=True), Phase(0.5, 64, mixed=False, enlarged_px=96))
+    plan = replace(PLAN, epochs=2, batch_size=96, phases=phases)
+    start = Start("notes@1", Notes(), "notes", 0, (0.5,) * 3, (0.2,) * 3)
+    further(plan, start)
+    assert seen == [48, 48, 96, 96, 96, 96]  # the last two: validation, as the last phase
