@@ -6,8 +6,10 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from shapely import MultiPolygon
 
 from constellation_pipelines.domain.ids import new_id
+from constellation_pipelines.geo.tiling import area_of
 from constellation_pipelines.store import queue
 from tests.api.service import MODEL, WEST_M, Service, add_scene, square
 
@@ -105,6 +107,23 @@ def test_several_areas_are_one_job_over_all_of_them(http: httpx.Client, scene: s
     features[1]["geometry"] = {"type": "Point", "coordinates": [15, 45]}
     found = problem_of(http.post("/jobs", json=body(scene, aoi=batch)), 422)
     assert found["errors"][0]["pointer"] == "/aoi/features/1/geometry/type"
+
+
+def test_an_area_is_cut_once_for_all_scenes_of_a_job(
+    service: Service, http: httpx.Client, scene: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many vertices that takes tens of milliseconds, and a job has up to a thousand scenes."""
+    other, cut = add_scene(service, "other"), 0
+
+    def counted(aoi: dict[str, Any] | None) -> MultiPolygon | None:
+        nonlocal cut
+        cut += 1
+        return area_of(aoi)
+
+    monkeypatch.setattr("api.submission.area_of", counted)
+    request = {"model": MODEL, "scenes": [scene, other], "aoi": EVERYWHERE}
+    assert http.post("/jobs/quote", json=request).json()["tiles_planned"] == 8
+    assert cut == 1
 
 
 def test_names_are_resolved_and_a_scene_named_twice_runs_once(
