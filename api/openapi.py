@@ -39,7 +39,6 @@ SCHEMES: dict[str, dict[str, str]] = {
 
 # By status: the name of the answer, what it says, a header of its own.
 REFUSALS: dict[str, tuple[str, str, str | None]] = {
-    "400": ("BadRequest", "The body cannot be read", None),
     "401": ("Unauthenticated", "Nobody knows who asks", "WWW-Authenticate"),
     "403": ("Forbidden", "Who asks may not: scope, quota, origin or a CSRF token", None),
     "404": ("NotFound", "There is none, or it is another account's", None),
@@ -111,7 +110,6 @@ def refused_with(method: str, operation: dict[str, Any]) -> list[str]:
     has_body = "requestBody" in operation
     parameters = operation.get("parameters", [])
     applies = {
-        "400": has_body,
         "401": needed is not PUBLIC or has_body,
         "403": True,
         "404": any(parameter["in"] == "path" for parameter in parameters),

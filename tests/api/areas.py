@@ -55,7 +55,7 @@ COSTLY: dict[str, tuple[str, int]] = {
         ),
         ("a tangle of 9,999 edges", tangle(9_999), 422),
         ("a deep area", nested(500), 422),
-        ("a bottomless area", nested(20_000), 400),
+        ("a bottomless area", nested(20_000), 422),
     )
 }
 

@@ -118,9 +118,9 @@ def test_a_body_in_pieces_is_refused_once_it_is_too_large(service: Service) -> N
 @pytest.mark.parametrize(
     ("body", "kind", "statuses"),
     [
-        (b"[" * 100_000, "application/json", (400, 422)),
-        (b'{"a":' * 100_000, "application/json", (400, 422)),
-        (b"\xff\xfe{}", "application/json", (400, 422)),
+        (b"[" * 100_000, "application/json", (422,)),
+        (b'{"a":' * 100_000, "application/json", (422,)),
+        (b"\xff\xfe{}", "application/json", (422,)),
         (b"{", "application/json", (422,)),
         (b"null", "application/json", (422,)),
         (b'{"model": NaN, "scenes": ["a"]}', "application/json", (422,)),
@@ -245,7 +245,8 @@ def test_the_costliest_areas_take_a_second_of_the_processors_time_at_most(
     took_s = time.process_time() - began_s
     assert answer.status_code == status, answer.text
     if status == 422:
-        assert problem_of(answer, 422)["errors"][0]["pointer"].startswith("/aoi")
+        pointer = problem_of(answer, 422)["errors"][0]["pointer"]
+        assert pointer.startswith("" if "bottomless" in name else "/aoi"), "of what cannot be read"
     assert took_s < 3, "three times the second that `make bench ONLY=fuzz` allows"
 
 
@@ -255,6 +256,4 @@ def test_a_deep_area_is_refused_at_its_place(http: httpx.Client, scene: str, lev
     body = f'{{"model": "{MODEL}", "scenes": ["{scene}"], "aoi": {{"coordinates": {deep}}}}}'
     headers = {"Content-Type": "application/json"}
     answer = http.post("/jobs/quote", content=body, headers=headers)
-    found = problem_of(answer, answer.status_code)
-    assert answer.status_code == 400 or found["errors"][0]["pointer"] in ("/aoi", "")
-    assert answer.status_code in (400, 422)
+    assert problem_of(answer, 422)["errors"][0]["pointer"] in ("/aoi", "")
