@@ -104,6 +104,11 @@ def test_usage_is_told_with_its_sum_and_in_ranks(constellation: Command) -> None
     found = as_json(constellation("usage", "--json"))
     assert (found["account"], found["total"]["tiles"]) == ("local", 0)
     assert "GPU SECONDS" in constellation("usage", "--by", "day")[1]
+    head = "day,model,gpu_s,energy_j,tiles,area_km2"
+    assert constellation("usage", "--csv")[1].splitlines() == [head]
+    assert constellation("usage", "nobody", "--csv")[0] == 1
+    code, _, err = constellation("usage", "--csv", "--leaderboard")
+    assert (code, err.count("\n")) == (1, 1)
     assert as_json(constellation("usage", "--leaderboard", "--json"))["items"] == []
     assert "nothing was used" in constellation("usage", "--leaderboard")[1]
     code, _, err = constellation("usage", "--first", "2026-03-02", "--last", "2026-03-01")
