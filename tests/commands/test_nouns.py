@@ -296,6 +296,25 @@ def test_a_job_says_how_it_is_to_be_placed(constellation: Command, scene: str) -
     assert (params["mode"], params["gpu_count"], params["gpu_mem_mb"]) == ("serial", 2, 8000)
 
 
+def test_a_job_that_is_submitted_again_under_its_key_is_the_same(
+    constellation: Command, scene: str
+) -> None:
+    options = ("--idempotency-key", new_id().hex, "--max-failed-tile-ratio", "0.1")
+    job = submitted(constellation, scene, *options)
+    assert job["params"]["max_failed_tile_ratio"] == 0.1
+    assert submitted(constellation, scene, *options)["id"] == job["id"]
+    code, _, err = constellation("jobs", "submit", *options_of(scene), *options[:2])
+    assert code == 1
+    assert "another request" in err
+    for key in ("\u00e9", "a\nb", "x" * 201):
+        code, _, err = constellation("jobs", "submit", *options_of(scene), "--idempotency-key", key)
+        assert (code, err.count("\n")) == (1, 1)
+
+
+def options_of(scene: str) -> tuple[str, ...]:
+    return "-m", MODEL, "-s", scene
+
+
 def test_a_job_tells_why_its_runs_wait(constellation: Command, scene: str) -> None:
     job = submitted(constellation, scene)
     _, out, _ = constellation("jobs", "show", job["id"])
