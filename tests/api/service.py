@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import uvicorn
 from fastapi import FastAPI
 
@@ -86,6 +87,21 @@ def serving(
             yield Service(url, database, scenes, http)
     finally:
         database.close()
+
+
+@contextmanager
+def away(database_url: str) -> Iterator[None]:
+    """Let a database take no connections, and end those that there are, until the block ends."""
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    with psycopg.connect(database_url.replace(f"/{name}", "/postgres"), autocommit=True) as admin:
+        admin.execute(f"alter database {name} allow_connections false")
+        try:
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
+            )
+            yield
+        finally:
+            admin.execute(f"alter database {name} allow_connections true")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from copy import deepcopy
 from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 import yaml
 from fastapi import FastAPI
@@ -18,7 +17,9 @@ from jsonschema_rs import Draft202012Validator
 from api import dashboard, errors
 from api.openapi import COMMITTED
 from constellation_pipelines.domain.ids import new_id
-from tests.api.service import Service, listening, serving
+from constellation_pipelines.domain.secret import new_key
+from tests.api.people import client, make_key
+from tests.api.service import Service, away, listening, serving
 from tests.api.test_jobs import problem_of
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -60,37 +61,51 @@ def test_a_lost_database_is_503_until_it_is_back(
 ) -> None:
     monkeypatch.setattr("api.main.POOL_TIMEOUT_S", 0.5)  # each request waits so long in vain
     name = database_url.partition("?")[0].rpartition("/")[2]
-    admin_url = database_url.replace(f"/{name}", "/postgres")
-    with (
-        serving(database_url, nats_url, tmp_path) as service,
-        psycopg.connect(admin_url, autocommit=True) as admin,
-    ):
+    with serving(database_url, nats_url, tmp_path) as service:
         assert service.http.get("/jobs").status_code == 200
-        admin.execute(f"alter database {name} allow_connections false")
-        admin.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
-        )
-        lost = service.http.get("/jobs")
-        assert problem_of(lost, 503)["code"] == "service_unavailable"
-        assert lost.headers["retry-after"] == "2"
-        assert name not in lost.text
-        for path, answer in asked_at_once(service, reads(service)):
-            assert problem_of(answer, 503)["code"] == "service_unavailable", path
-            assert answer.headers["retry-after"] == "2", path
-        request = {"model": "any", "scenes": ["any"]}
-        for path in ("/jobs", "/jobs/quote", f"/jobs/{new_id()}/cancel"):
-            answer = service.http.post(path, json=request)
-            assert problem_of(answer, 503)["code"] == "service_unavailable", path
-            assert answer.headers["retry-after"] == "2", path
-        unready = httpx.get(f"{service.url}/readyz", timeout=10)
-        assert unready.status_code == 503
-        assert unready.json()["parts"]["postgres"]["ok"] is False
-        assert httpx.get(f"{service.url}/healthz").status_code == 200
-        admin.execute(f"alter database {name} allow_connections true")
-        for _ in range(120):
-            if (back := service.http.get("/jobs")).status_code == 200:
-                break
-        assert back.status_code == 200
+        with away(database_url):
+            assert name not in unavailable(service.http.get("/jobs"))
+            for _, answer in asked_at_once(service, reads(service)):
+                unavailable(answer)
+            request = {"model": "any", "scenes": ["any"]}
+            for path in ("/jobs", "/jobs/quote", f"/jobs/{new_id()}/cancel"):
+                unavailable(service.http.post(path, json=request))
+            unready = httpx.get(f"{service.url}/readyz", timeout=10)
+            assert unready.status_code == 503
+            assert unready.json()["parts"]["postgres"]["ok"] is False
+            assert httpx.get(f"{service.url}/healthz").status_code == 200
+        assert back(service.http).status_code == 200
+
+
+def test_a_key_is_neither_taken_nor_refused_while_the_database_is_away(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.main.POOL_TIMEOUT_S", 0.5)
+    with serving(database_url, None, tmp_path, auth="required") as service:
+        good, wrong = make_key(service.database, "ann").text, new_key().text
+        with away(database_url):
+            for key in (good, wrong):
+                with client(service, key) as http:
+                    unavailable(http.get("/jobs"))
+        with client(service, good) as http:
+            assert back(http).status_code == 200
+        with client(service, wrong) as http:
+            problem_of(http.get("/jobs"), 401)
+
+
+def unavailable(answer: httpx.Response) -> str:
+    """What is said by an answer that asks to come back later."""
+    assert problem_of(answer, 503)["code"] == "service_unavailable", answer.url
+    assert answer.headers["retry-after"] == "2", answer.url
+    return answer.text
+
+
+def back(http: httpx.Client) -> httpx.Response:
+    """The first answer that is no 503, of several."""
+    for _ in range(120):
+        if (answer := http.get("/jobs")).status_code != 503:
+            break
+    return answer
 
 
 def reads(service: Service) -> list[str]:
