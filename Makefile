@@ -20,6 +20,7 @@ demo: setup ## Start everything and run a model over real scenes (ARGS=--exit: e
 
 test: setup ## Run the tests (ARGS= is handed to pytest; WORKERS=0: in one process)
 	@scripts/setup-web --browser
+	@scripts/clients --prepare
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 dev: setup ## Start everything in the foreground; Ctrl-C stops it

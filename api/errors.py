@@ -21,6 +21,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
 CHALLENGE = 'Bearer realm="constellation"'
 FAULTS_SHOWN = 20
+UNREADABLE = "the body cannot be read: it is no UTF-8, too deep, or has a number of too many digits"
 
 STATUS: dict[type[errors.ConstellationError], int] = {
     errors.InvalidInput: 422,
@@ -104,8 +105,11 @@ def on_invalid(request: Request, error: Exception) -> ProblemResponse:
 
 
 def on_http(request: Request, error: Exception) -> ProblemResponse:
-    """No such route, method not allowed, a body that is no JSON."""
+    """No such route, method not allowed, a body that cannot be read at all."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # FastAPI's word for it; of what is no JSON it says 422
+        fault = Fault(pointer="", detail=UNREADABLE)
+        return problem(422, "invalid_request", fault.detail, [fault])
     code = HTTPStatus(error.status_code).name.lower()
     detail, headers = str(error.detail), dict(error.headers or {})
     if error.status_code == 404:
@@ -136,6 +140,10 @@ def fault_of(item: dict[str, Any]) -> Fault:
     place, *path = item["loc"]
     if item["type"] == "json_invalid":
         return Fault(pointer="", detail=f"the body is not JSON at character {path[0]}")
+    if item["type"] == "uuid_parsing":
+        item = item | {
+            "msg": "this is no id: ids are UUIDs, as the lists of what there is show them"
+        }
     joined = "".join(f"/{escape(str(part))}" for part in path)
     where = joined if place == "body" else joined.removeprefix("/")
     return Fault(pointer=where, detail=str(item["msg"]))

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
-from api import examples, links
+from api import answers, examples, links
 from api.access import ACCESS, PUBLIC
 from api.errors import MEDIA_TYPE
 from api.gate import COOKIE
@@ -39,7 +39,6 @@ SCHEMES: dict[str, dict[str, str]] = {
 
 # By status: the name of the answer, what it says, a header of its own.
 REFUSALS: dict[str, tuple[str, str, str | None]] = {
-    "400": ("BadRequest", "The body cannot be read", None),
     "401": ("Unauthenticated", "Nobody knows who asks", "WWW-Authenticate"),
     "403": ("Forbidden", "Who asks may not: scope, quota, origin or a CSRF token", None),
     "404": ("NotFound", "There is none, or it is another account's", None),
@@ -47,6 +46,7 @@ REFUSALS: dict[str, tuple[str, str, str | None]] = {
     "413": ("BodyTooLarge", "The body is larger than a request may be", None),
     "422": ("Invalid", "The request cannot be taken as it is; `errors` point at the places", None),
     "429": ("TooManyRequests", "Requests come faster than they may", "Retry-After"),
+    "431": ("HeadersTooLarge", "The headers are larger than a request may have", None),
     "500": ("InternalError", "A fault of the server's; its log has the number told", None),
     "503": ("Unavailable", "Something that is needed does not answer right now", "Retry-After"),
 }
@@ -98,6 +98,7 @@ def complete(method: str, operation: dict[str, Any]) -> None:
     operation["responses"] = dict(sorted(responses.items()))
     operation["security"] = ways_in(name)
     examples.give(operation)
+    answers.give(operation)
     links.give(name, responses)
 
 
@@ -109,7 +110,6 @@ def refused_with(method: str, operation: dict[str, Any]) -> list[str]:
     has_body = "requestBody" in operation
     parameters = operation.get("parameters", [])
     applies = {
-        "400": has_body,
         "401": needed is not PUBLIC or has_body,
         "403": True,
         "404": any(parameter["in"] == "path" for parameter in parameters),
@@ -117,6 +117,7 @@ def refused_with(method: str, operation: dict[str, Any]) -> list[str]:
         "413": has_body,
         "422": has_body or bool(parameters),
         "429": needed is not PUBLIC or has_body,
+        "431": True,
         "500": True,
         "503": needed is not PUBLIC or has_body,
     }

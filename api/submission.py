@@ -28,6 +28,7 @@ from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
 from constellation_pipelines.geo.ground import ground_of
 from constellation_pipelines.geo.planned import planned_tiles
+from constellation_pipelines.geo.tiling import area_of
 from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
@@ -166,8 +167,17 @@ def retry(database: Database, job_id: UUID) -> Job:
 def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: str) -> Draft:
     """Check that the model takes each scene, and find the tiles."""
     fits = [fit_at(scene, model, params, at) for at, scene in enumerate(found)]
+    area = area_of(params.aoi)
     touched = [
-        tiles_of(scene, one, model, params, account) for scene, one in zip(found, fits, strict=True)
+        planned_tiles(
+            scene,
+            model,
+            fitted,
+            area=area,
+            max_cloud_fraction=params.max_cloud_fraction,
+            account=account,
+        )
+        for scene, fitted in zip(found, fits, strict=True)
     ]
     missed = [scene.key for scene, some in zip(found, touched, strict=True) if not some]
     if missed:
@@ -224,20 +234,6 @@ def fit_at(scene: Scene, model: Model, params: JobParams, at: int) -> Fit:
     except SceneUnfit as error:
         field = f"scenes[{at}]" if error.field in (None, "scenes") else error.field
         raise SceneUnfit(error.message, field=field) from error
-
-
-def tiles_of(
-    scene: Scene, fitted: Fit, model: Model, params: JobParams, account: str
-) -> dict[Window, str]:
-    """The scene's tiles that touch the area, with the digests of their results."""
-    return planned_tiles(
-        scene,
-        model,
-        fitted,
-        aoi=params.aoi,
-        max_cloud_fraction=params.max_cloud_fraction,
-        account=account,
-    )
 
 
 def resolve_model(connection: Connection, reference: str) -> Model:

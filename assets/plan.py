@@ -12,6 +12,7 @@ from constellation_pipelines.domain.scene import Scene
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.place import Places
 from constellation_pipelines.geo.planned import planned_tiles
+from constellation_pipelines.geo.tiling import area_of
 from constellation_pipelines.inference.work_raster import are_whole
 from constellation_pipelines.lake.files import RunFiles
 from constellation_pipelines.store import models, plans, scenes, tiles
@@ -134,7 +135,7 @@ def digests_of(
         scene,
         model,
         fitted,
-        aoi=aoi,
+        area=area_of(aoi),
         max_cloud_fraction=options.max_cloud_fraction,
         account=account,
     )

@@ -109,3 +109,18 @@ def test_tests_run_in_two_processes_only_where_there_is_room(
 def test_the_room_is_found_out_where_it_is_not_told() -> None:
     command = [str(CHECKOUT / "scripts" / "test-workers")]
     assert int(subprocess.check_output(command, timeout=60)) in (0, 2)
+
+
+def test_without_the_generator_of_clients_tests_go_on_and_clients_do_not(clone: Path) -> None:
+    shutil.copy(CHECKOUT / "scripts" / "clients", clone / "scripts" / "clients")
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    program(clone / ".venv" / "bin" / "python", "exit 9")
+    for arguments, code, said in (
+        (["--prepare"], 0, "the clients' test is skipped"),
+        ([], 1, "error: the generator could not be installed"),
+    ):
+        done = subprocess.run(
+            [clone / "scripts" / "clients", *arguments], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+        assert not (clone / ".venv-clients" / ".stamp").exists()

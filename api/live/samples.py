@@ -26,6 +26,7 @@ class Samples:
     def __init__(self, bus: Bus | None, offer: Callable[[Message], None]) -> None:
         self._offer = offer
         self._kept: dict[str, deque[Sample]] = {}
+        self._caught_up = False  # with what was told before this server began to listen
         self._follower = (
             None if bus is None else Follower(bus, streams.SAMPLES, self._receive, from_first=True)
         )
@@ -59,7 +60,9 @@ class Samples:
             return
         kept = self._kept.setdefault(sample.device_uuid, deque(maxlen=KEPT_S))
         kept.append(sample)
-        if pending == 0:
+        # Devices tell all at once: that another sample follows says nothing about this one.
+        self._caught_up |= pending == 0
+        if self._caught_up:
             self._offer(message_of(sample))
 
 

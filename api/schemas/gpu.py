@@ -14,11 +14,12 @@ from constellation_pipelines.store.devices import DeviceStatus
 
 
 class Holder(Reply):
-    """The run that leases a GPU."""
+    """A run that leases a GPU."""
 
     run_id: UUID
     job_id: UUID | None
-    acquired_at: datetime
+    account: str | None = Field(description="Whose run it is.")
+    acquired_at: datetime = Field(description="Since when it holds the GPU.")
     expires_at: datetime
 
 
@@ -77,18 +78,22 @@ class GpuReply(Reply):
         description="What it does right now; null where nobody has told for ten seconds."
     )
     held_by: Holder | None = Field(description="Of several runs, the one that has for longest.")
+    holders: list[Holder] = Field(
+        description="Every run that leases it and that you may see, the longest first; `runs` "
+        "counts those of other accounts too."
+    )
 
     @classmethod
     def of(cls, device: DeviceStatus, faults: Sequence[Fault], sample: Sample | None) -> Self:
         """The form of this device, of its latest faults and of what it does."""
-        held = device.run_id is not None
-        holder = Holder.model_validate(device) if held else None
-        own = cls.model_fields.keys() - {"held_by", "faults", "sample"}
+        holders = [Holder.model_validate(holder) for holder in device.holders]
+        own = cls.model_fields.keys() - {"held_by", "holders", "faults", "sample"}
         return cls(
             **{name: getattr(device, name) for name in own},
             faults=[GpuFault.model_validate(fault) for fault in faults],
             sample=None if sample is None else SampleReply.model_validate(sample),
-            held_by=holder,
+            held_by=holders[0] if holders else None,
+            holders=holders,
         )
 
 

@@ -42,8 +42,14 @@ class Client:
 
     def get(self, path: str, **params: Any) -> Any:
         """The reply to GET; parameters that are None are left out."""
-        wanted = {name: value for name, value in params.items() if value is not None}
-        return self._call("GET", path, params=wanted)
+        return self._call("GET", path, params=given(params))
+
+    def text(self, path: str, **params: Any) -> str:
+        """The reply to GET as it came, where it is no JSON."""
+        response = self._send("GET", path, params=given(params))
+        if not response.is_success:
+            reply_of(response, self.url)
+        return response.text
 
     def post(self, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Any:
         """The reply to POST."""
@@ -99,17 +105,24 @@ class Client:
             raise ServiceUnavailable(f"the API at {self.url} does not answer") from error
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
+        return reply_of(self._send(method, path, **options), self.url)
+
+    def _send(self, method: str, path: str, **options: Any) -> "httpx.Response":
         import httpx
 
         try:
-            response = self._http.request(method, path, **options)
+            return self._http.request(method, path, **options)
         except httpx.TimeoutException as error:
             raise ServiceUnavailable(f"the API at {self.url} took too long to answer") from error
         except httpx.TransportError as error:
             raise ServiceUnavailable(
                 f"the API at {self.url} does not answer: `constellation status` tells what is up"
             ) from error
-        return reply_of(response, self.url)
+
+
+def given(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a request without those that were not given."""
+    return {name: value for name, value in params.items() if value is not None}
 
 
 def parse_events(lines: Iterator[str]) -> Iterator[tuple[str, int, Any]]:

@@ -52,6 +52,19 @@ GpusOption = Annotated[
 MemoryOption = Annotated[
     int | None, typer.Option(min=1, max=10_000_000, help="Memory it needs on each GPU.")
 ]
+FailedOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-failed-tile-ratio",
+        min=0,
+        max=1,
+        help="A run fails when more of its tiles than this failed; half of them if not told.",
+    ),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(help="The same key with the same request gives the same job; else a fresh one."),
+]
 JobArgument = Annotated[str, typer.Argument(help="A job's id.")]
 
 
@@ -68,6 +81,8 @@ def submit(
     serial: SerialOption = False,
     gpus: GpusOption = 1,
     gpu_mem_mb: MemoryOption = None,
+    max_failed_tile_ratio: FailedOption = None,
+    idempotency_key: KeyOption = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -78,15 +93,20 @@ def submit(
     request |= {"priority": priority} | ({} if name is None else {"name": name})
     request |= {"mode": "serial" if serial else "parallel"}
     request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
+    if max_failed_tile_ratio is not None:
+        request["max_failed_tile_ratio"] = max_failed_tile_ratio
+    key = idempotency_key or uuid4().hex
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidInput("--idempotency-key may hold printable ASCII only")
     with connect() as client:
-        job = client.post("/jobs", request, headers={"Idempotency-Key": uuid4().hex})
+        job = client.post("/jobs", request, headers={"Idempotency-Key": key})
+        if not as_json:
+            tiles = job["tiles_planned"] - job["tiles_reused"]
+            typer.echo(f"submitted {job['id']}: {tiles} tiles to run, {job['tiles_reused']} reused")
         if wait:
             job = follow(client, job["id"], quiet=as_json)
     if as_json:
         print_json(job)
-    elif not wait:
-        tiles = job["tiles_planned"] - job["tiles_reused"]
-        typer.echo(f"submitted {job['id']}: {tiles} tiles to run, {job['tiles_reused']} reused")
     if wait:
         end_as(job)
 

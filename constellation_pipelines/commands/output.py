@@ -1,6 +1,7 @@
 """How commands print: tables for people, JSON for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,6 +10,11 @@ from typing import Annotated, Any
 import typer
 
 WIDE = 1000
+UNKNOWN = "-"
+GAP = 3  # between two columns
+READABLE = 12
+FIGURE = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -19,25 +25,49 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
-    """Print a table, or one line when there are no rows. Columns of numbers are right-aligned."""
+    """Print a table, or one line when there are no rows.
+
+    Columns of figures are right-aligned. Ids are not broken where there is room for them, so that
+    they can be copied.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    listed = list(rows)
-    for at, name in enumerate(columns):
-        numbers = all(isinstance(row[at], int | float) for row in listed)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
-    for row in listed:
-        table.add_row(*(Text(cell(value)) for value in row))
-    if listed:
-        # A file or pipe has no edge to wrap at.
-        console = Console() if sys.stdout.isatty() else Console(width=WIDE)
-        console.print(table)
-    else:
+    listed = [[cell(value) for value in row] for row in rows]
+    if not listed:
         typer.echo(empty)
+        return
+    # A file or pipe has no edge to wrap at.
+    console = Console() if sys.stdout.isatty() else Console(width=WIDE)
+    shown = [
+        [name, *column] for name, column in zip(columns, zip(*listed, strict=True), strict=True)
+    ]
+    room = sum(map(least_width, shown)) + GAP * len(shown) <= console.width
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name, *column in shown:
+        table.add_column(
+            name,
+            justify="right" if consists_of(FIGURE, column) else "left",
+            overflow="fold",
+            no_wrap=room and consists_of(ID, column),
+        )
+    for row in listed:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def least_width(column: Sequence[str]) -> int:
+    """How narrow a column can be and still be read. The first of its cells is its name."""
+    widest = max(map(len, column))
+    return widest if consists_of(ID, column[1:]) else min(widest, READABLE)
+
+
+def consists_of(form: re.Pattern[str], column: Sequence[str]) -> bool:
+    """Whether all cells that say something have this form, and one of them does."""
+    told = [one for one in column if one != UNKNOWN]
+    return bool(told) and all(map(form.fullmatch, told))
 
 
 def print_facts(facts: dict[str, Any]) -> None:
@@ -51,7 +81,7 @@ def print_facts(facts: dict[str, Any]) -> None:
 def cell(value: Any) -> str:
     """A value as people read it."""
     if value is None:
-        return "-"
+        return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

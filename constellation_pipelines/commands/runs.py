@@ -76,7 +76,7 @@ def tiles(
             )
             for one in (feature["properties"] for feature in found)
         ],
-        empty="no tile was written yet",
+        empty="no tile was written yet, or later runs have computed all of them anew",
     )
 
 

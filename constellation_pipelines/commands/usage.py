@@ -7,6 +7,7 @@ import typer
 
 from constellation_pipelines.commands.client import connect, segment
 from constellation_pipelines.commands.output import JsonFlag, print_json, print_table
+from constellation_pipelines.domain.errors import InvalidInput
 
 app = typer.Typer()
 
@@ -24,11 +25,18 @@ def usage(
     leaderboard: Annotated[
         bool, typer.Option("--leaderboard", help="All accounts, by the area they covered.")
     ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: one account's.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show GPU time, energy, tiles and area of an account, of the last 30 days if not told."""
     days = {"first_day": day_of(first), "last_day": day_of(last)}
+    if as_csv and (leaderboard or as_json):
+        raise InvalidInput("--csv goes neither with --leaderboard nor with --json")
     with connect() as client:
+        if as_csv:
+            path = f"/usage/accounts/{segment(account)}"
+            typer.echo(client.text(path, by=by, format="csv", **days), nl=False)
+            return
         if leaderboard:
             found = client.get("/usage/leaderboard", **days)
         else:

@@ -21,7 +21,7 @@ def whoami(as_json: JsonFlag = False) -> None:
         {
             "account": found["account"],
             "scope": found["scope"],
-            "by": f"{found['door']} {found['actor']}",
+            "by": " ".join(dict.fromkeys((found["door"], found["actor"]))),
             "until": moment(found["expires_at"]),
         }
     )
@@ -32,7 +32,10 @@ def about(as_json: JsonFlag = False) -> None:
     """Show which release answers, and where Dagster's pages are."""
     with connect() as client:
         found = client.get("/about")
-    print_json(found) if as_json else print_facts(found)
+    if as_json:
+        print_json(found)
+    else:
+        print_facts({"version": found["version"], "Dagster": found["dagster_url"]})
 
 
 @app.command()

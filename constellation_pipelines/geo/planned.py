@@ -1,6 +1,6 @@
 """Which tiles a run has: said once, for whoever quotes, stages or runs them."""
 
-from typing import Any
+import shapely
 
 from constellation_pipelines.domain.fit import Fit, treatment
 from constellation_pipelines.domain.model import Model
@@ -15,16 +15,16 @@ def planned_tiles(
     model: Model,
     fitted: Fit,
     *,
-    aoi: dict[str, Any] | None,
+    area: shapely.MultiPolygon | None,
     max_cloud_fraction: float | None,
     account: str,
 ) -> dict[Window, str]:
-    """The scene's tiles that share ground with the AOI, row-major, with the digests of their
-    results, which are the account's own. All of them without an AOI, none where it misses.
+    """The scene's tiles that share ground with the area (`tiling.area_of`), row-major, with the
+    digests of their results, which are the account's own. All without one, none where it misses.
     """
     every = tile_windows(fitted.grid, model.card.tile_unit_px)
     how = treatment(fitted, max_cloud_fraction)
     return {
         window: tile_digest(scene.digest, model.digest, window, account, how)
-        for window in windows_touching(fitted.grid, every, aoi)
+        for window in windows_touching(fitted.grid, every, area)
     }

@@ -44,18 +44,17 @@ def tile_windows(grid: Grid, chip_px: int) -> list[Window]:
 
 
 def windows_touching(
-    grid: Grid, windows: Sequence[Window], aoi: dict[str, Any] | None
+    grid: Grid, windows: Sequence[Window], area: shapely.MultiPolygon | None
 ) -> list[Window]:
-    """The windows that share ground with the AOI, in their order; all of them without an AOI.
+    """The windows that share ground with an area of `area_of`, in their order; all without one.
 
-    `aoi` is a valid GeoJSON Polygon or MultiPolygon in lon/lat. The comparison is made in lon/lat:
-    a window always has a footprint, while much of the Earth has no place in a scene's CRS.
+    The comparison is made in lon/lat: a window always has a footprint, while much of the Earth has
+    no place in a scene's CRS.
     """
-    if aoi is None:
+    if area is None:
         return list(windows)
     if not windows:
         return []
-    area = _area(aoi)
     footprints = np.array(window_footprints(grid, windows), dtype=object)
     # A shared edge is no shared ground.
     touched = shapely.intersects(area, footprints)
@@ -63,7 +62,13 @@ def windows_touching(
     return [windows[index] for index in touched.nonzero()[0]]
 
 
-def _area(aoi: dict[str, Any]) -> shapely.MultiPolygon:
+def area_of(aoi: dict[str, Any] | None) -> shapely.MultiPolygon | None:
+    """The ground of a valid GeoJSON Polygon or MultiPolygon in lon/lat, split at 180 degrees.
+
+    Of many vertices it takes tens of milliseconds: make it once for all of a job's scenes.
+    """
+    if aoi is None:
+        return None
     parts = [
         part
         for polygon in dateline.polygons_of(shapely.geometry.shape(aoi))

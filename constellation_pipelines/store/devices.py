@@ -15,19 +15,22 @@ select g.id, g.uuid, g.host, g.idx as index, g.name, g.total_mem_mb, g.compute_c
        coalesce(held.leased_mem_mb, 0) as leased_mem_mb,
        (w.id is not null) as online,
        (w.id is not null and g.engine_ready) as engine_ready,
-       g.seen_at, g.health, g.health_reason, g.health_at,
-       l.run_id, r.job_id, l.acquired_at, l.expires_at
+       g.seen_at, g.health, g.health_reason, g.health_at
   from constellation.gpus g
   left join constellation.workers w
     on w.id = g.worker_id and w.stopped_at is null
    and w.heartbeat_at > clock_timestamp() - interval '{WORKER_ALIVE_S} s'
-  left join lateral (
-    select run_id, acquired_at, expires_at from constellation.leases
-     where gpu_id = g.id and released_at is null
-     order by acquired_at, fence limit 1) l on true
   left join constellation.device_load held on held.gpu_id = g.id
-  left join constellation.runs r on r.id = l.run_id
  order by g.host, g.idx, g.uuid
+"""
+
+# What the asking account may see of them.
+HOLDERS = """
+select l.gpu_id, l.run_id, r.job_id, r.account, l.acquired_at, l.expires_at
+  from constellation.leases l
+  left join constellation.runs r on r.id = l.run_id
+ where l.released_at is null
+ order by l.acquired_at, l.fence
 """
 
 # Not ready either: only a ready device is leased.
@@ -46,9 +49,20 @@ update constellation.gpus
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that leases a device. `job_id` and `account` are None for a run that is not known."""
+
+    run_id: UUID
+    job_id: UUID | None
+    account: str | None
+    acquired_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceStatus:
-    """A device and who holds it: the run that has for longest, where several share it. Of runs that
-    the asking account may not see only the number and the memory are told.
+    """A device and who holds it, those first that have for longest. Of runs that the asking account
+    may not see only the number and the memory are told.
 
     `online` means that a live worker offers it; `health` is ok or quarantined, `health_reason` why,
     `health_at` since when.
@@ -71,15 +85,18 @@ class DeviceStatus:
     health: str
     health_reason: str | None
     health_at: datetime | None
-    run_id: UUID | None
-    job_id: UUID | None
-    acquired_at: datetime | None
-    expires_at: datetime | None
+    holders: tuple[Holder, ...]
 
 
 def list_all(connection: Connection) -> list[DeviceStatus]:
     """Every device that was ever seen, by host and index."""
-    return [DeviceStatus(**row) for row in connection.execute(LIST)]
+    holders: dict[UUID, list[Holder]] = {}
+    for row in connection.execute(HOLDERS):
+        holders.setdefault(row.pop("gpu_id"), []).append(Holder(**row))
+    return [
+        DeviceStatus(**row, holders=tuple(holders.get(row["id"], ())))
+        for row in connection.execute(LIST)
+    ]
 
 
 def quarantine(connection: Connection, uuid: str, reason: str) -> None:

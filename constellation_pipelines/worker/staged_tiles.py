@@ -9,6 +9,7 @@ from constellation_pipelines.domain.fit import fit
 from constellation_pipelines.domain.scene import Grid, Scene
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.planned import planned_tiles
+from constellation_pipelines.geo.tiling import area_of
 from constellation_pipelines.remote.mirror import Mirror
 from constellation_pipelines.remote.needs import Needs
 from constellation_pipelines.remote.tiff import Numbers
@@ -54,7 +55,7 @@ def wanted_of(connection: Connection, order: stagings.Order) -> Wanted:
         scene,
         model,
         fitted,
-        aoi=request.params.get("aoi"),
+        area=area_of(request.params.get("aoi")),
         max_cloud_fraction=request.params.get("max_cloud_fraction"),
         account=request.account,
     )

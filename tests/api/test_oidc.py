@@ -15,6 +15,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from websockets.sync.client import connect
 
 from api import guard
 from api.oidc import KeySet, Verifier
@@ -27,6 +28,7 @@ from constellation_pipelines.settings import Settings
 from tests.api.people import client, make_account
 from tests.api.service import Service, serving
 from tests.api.test_jobs import problem_of
+from tests.api.test_sessions import closing_code
 from tests.conftest import PostgresServer, scratch_database
 from tests.local_server import Quiet, local_server
 
@@ -325,3 +327,10 @@ def test_tokens_are_nothing_where_no_issuer_is_named(
             f"{service.url}/api/v1/jobs", headers={"Authorization": f"Bearer {token()}"}
         )
         problem_of(reply, 401)
+
+
+def test_a_socket_is_closed_when_its_token_expires(guarded: Service) -> None:
+    header = {"Authorization": f"Bearer {token(exp=int(time.time()) + 3)}"}
+    with connect(guarded.websocket_url, additional_headers=header) as socket:
+        assert socket.ping().wait(60), "it is open"
+        assert closing_code(socket) == 4401

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 import yaml
 from fastapi import FastAPI
+from jsonschema_rs import Draft202012Validator
 
 from api import dashboard, errors
 from api.openapi import COMMITTED
@@ -73,6 +75,11 @@ def test_a_lost_database_is_503_until_it_is_back(
         assert lost.headers["retry-after"] == "2"
         assert name not in lost.text
         for path, answer in asked_at_once(service, reads(service)):
+            assert problem_of(answer, 503)["code"] == "service_unavailable", path
+            assert answer.headers["retry-after"] == "2", path
+        request = {"model": "any", "scenes": ["any"]}
+        for path in ("/jobs", "/jobs/quote", f"/jobs/{new_id()}/cancel"):
+            answer = service.http.post(path, json=request)
             assert problem_of(answer, 503)["code"] == "service_unavailable", path
             assert answer.headers["retry-after"] == "2", path
         unready = httpx.get(f"{service.url}/readyz", timeout=10)
@@ -184,7 +191,7 @@ def test_every_operation_says_what_failures_look_like(service: Service) -> None:
     assert len(operations) >= 25
     for operation in operations:
         answers = operation["responses"]
-        assert {"403", "500"} <= set(answers)
+        assert {"403", "431", "500"} <= set(answers)
         assert "default" not in answers, "then any answer would be a documented one"
         asked = "requestBody" in operation or "parameters" in operation
         assert ("422" in answers) == asked, operation["operationId"]
@@ -205,6 +212,32 @@ def test_every_operation_has_examples_of_what_it_takes(service: Service) -> None
                 content = operation["requestBody"]["content"]["application/json"]
                 form = schemas[content["schema"]["$ref"].rpartition("/")[2]]
                 assert "example" in content or "example" in form, operation["operationId"]
+
+
+def test_every_answer_has_an_example_that_has_its_form(service: Service) -> None:
+    said = httpx.get(f"{service.url}/openapi.json").json()
+    exact = deepcopy(said["components"])
+    for form in exact["schemas"].values():  # an example leaves nothing out, and adds nothing
+        if "properties" in form:
+            form |= {"required": [*form["properties"]], "additionalProperties": False}
+    tried = set()
+    for path in said["paths"].values():
+        for operation in path.values():
+            for status, answer in operation["responses"].items():
+                for kind, content in answer.get("content", {}).items():
+                    if kind in ("application/problem+json", "text/html"):
+                        continue
+                    tried.add(operation["operationId"])
+                    if kind == "text/event-stream":  # its schema is that of one event
+                        assert content["example"].startswith("id: 4711\nevent: line\ndata: ")
+                        continue
+                    schema = content["schema"] | {"components": exact}
+                    found = Draft202012Validator(schema).iter_errors(content["example"])
+                    assert not [*found], (operation["operationId"], status, kind)
+    every = {
+        operation["operationId"] for path in said["paths"].values() for operation in path.values()
+    }
+    assert every - tried == {"sign_out", "begin_login", "end_login"}, "they have no word to say"
 
 
 def test_every_link_leads_to_an_operation(service: Service) -> None:

@@ -163,7 +163,9 @@ def test_models_are_listed_and_shown(constellation: Command) -> None:
     assert model["reference"] == MODEL
 
 
-def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Command) -> None:
+def test_gpus_are_listed_with_who_holds_them(
+    service: Service, constellation: Command, scene: str
+) -> None:
     assert "no GPU was ever seen" in constellation("gpus")[1]
     worker = new_id()
     service.database.execute(
@@ -179,6 +181,18 @@ def test_gpus_are_listed_with_who_holds_them(service: Service, constellation: Co
     assert "free" in out
     (gpu,) = as_json(constellation("gpus", "--json"))
     assert gpu["simulated"] is True
+    job = as_json(constellation("jobs", "show", submitted(constellation, scene)["id"], "--json"))
+    service.database.execute(
+        "insert into constellation.leases (fence, gpu_id, worker_id, run_id, account, expires_at)"
+        " values (1, %s, %s, %s, 'local', now() + interval '1 min')",
+        (gpu["id"], worker, job["runs"][0]["id"]),
+    )
+    _, out, _ = constellation("gpus")
+    assert "busy" in out
+    _, holder = out.split("SINCE")
+    assert ["h/0", job["id"], "local"] == [word for word in holder.split() if word[0] != "\u2500"][
+        :3
+    ]
     service.database.execute(
         "update constellation.gpus set health = 'quarantined', health_reason = 'Xid 79: gone'"
     )
@@ -280,6 +294,25 @@ def test_a_job_says_how_it_is_to_be_placed(constellation: Command, scene: str) -
     job = submitted(constellation, scene, "--serial", "--gpus", "2", "--gpu-mem-mb", "8000")
     params = job["params"]
     assert (params["mode"], params["gpu_count"], params["gpu_mem_mb"]) == ("serial", 2, 8000)
+
+
+def test_a_job_that_is_submitted_again_under_its_key_is_the_same(
+    constellation: Command, scene: str
+) -> None:
+    options = ("--idempotency-key", new_id().hex, "--max-failed-tile-ratio", "0.1")
+    job = submitted(constellation, scene, *options)
+    assert job["params"]["max_failed_tile_ratio"] == 0.1
+    assert submitted(constellation, scene, *options)["id"] == job["id"]
+    code, _, err = constellation("jobs", "submit", *options_of(scene), *options[:2])
+    assert code == 1
+    assert "another request" in err
+    for key in ("\u00e9", "a\nb", "x" * 201):
+        code, _, err = constellation("jobs", "submit", *options_of(scene), "--idempotency-key", key)
+        assert (code, err.count("\n")) == (1, 1)
+
+
+def options_of(scene: str) -> tuple[str, ...]:
+    return "-m", MODEL, "-s", scene
 
 
 def test_a_job_tells_why_its_runs_wait(constellation: Command, scene: str) -> None:

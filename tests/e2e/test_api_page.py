@@ -25,6 +25,16 @@ def commands(scene: Path) -> str:
     return "set -euo pipefail\n" + text.replace("curl -sS", "curl --fail-with-body -sS")
 
 
+def key_of_the_page(stack: Stack) -> str:
+    """The key that the page's first commands make."""
+    made = [
+        stack.command(*line.split()[1:])
+        for line in PAGE[: PAGE.index("## Submit")].splitlines()
+        if line.startswith("    constellation ")
+    ]
+    return made[-1].strip()
+
+
 def program() -> str:
     found = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
@@ -35,7 +45,12 @@ def program() -> str:
 def test_the_commands_and_the_program_of_the_page_lead_to_coverage(
     stack: Stack, tmp_path: Path
 ) -> None:
-    environment = os.environ | {"API": f"{stack.urls['api']}/api/v1", "AUTH": "X-Nothing: 1"}
+    key = key_of_the_page(stack)
+    environment = os.environ | {
+        "API": f"{stack.urls['api']}/api/v1",
+        "AUTH": f"Authorization: Bearer {key}",
+        "CONSTELLATION_API_KEY": key,
+    }
 
     def does(*command: str) -> str:
         done = subprocess.run(
@@ -53,8 +68,9 @@ def test_the_commands_and_the_program_of_the_page_lead_to_coverage(
     folder = stack.data_dir / "scenes"
     folder.mkdir(exist_ok=True)
     typed = does("bash", "-c", commands(generate(folder / "coast.tif", SIZE_PX)))
-    tiles = json.loads((tmp_path / "job.json").read_text())["tiles_completed"]
-    assert tiles > 1
+    job = json.loads((tmp_path / "job.json").read_text())
+    tiles = job["tiles_completed"]
+    assert (job["submitted_by"], tiles > 1) == ("ann", True)
     assert "event: end" in typed
     assert "day,model,gpu_s,energy_j,tiles,area_km2" in typed
     assert (tmp_path / "tiles.geojson").read_text().count('"Feature"') == tiles

@@ -21,7 +21,7 @@ from constellation_pipelines.geo.footprint import (
     to_mercator,
     window_footprints,
 )
-from constellation_pipelines.geo.tiling import tile_windows, windows_touching
+from constellation_pipelines.geo.tiling import area_of, tile_windows, windows_touching
 from tests.geo import grids
 
 SINUSOIDAL = "+proj=sinu +R=6371007.181 +units=m"
@@ -210,7 +210,7 @@ def test_a_tile_with_ground_of_the_area_is_touched(name: str, seed: int, size: f
     reach_deg = size * max(grid.width_px, grid.height_px) * gsd_m(grid) / 111_000
     aoi = area_round(lon, lat, min(reach_deg, 40.0))
     windows = tile_windows(grid, 64)
-    touched = windows_touching(grid, windows, aoi)
+    touched = windows_touching(grid, windows, area_of(aoi))
     places = points_in(aoi, random)
     for columns, rows in pixels(grid, *places):
         back_lon, back_lat = lonlat(grid, columns, rows)

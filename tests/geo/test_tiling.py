@@ -12,7 +12,12 @@ from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.geo.aoi import validate_aoi
 from constellation_pipelines.geo.footprint import window_footprints
-from constellation_pipelines.geo.tiling import tile_size_px, tile_windows, windows_touching
+from constellation_pipelines.geo.tiling import (
+    area_of,
+    tile_size_px,
+    tile_windows,
+    windows_touching,
+)
 from tests.geo import grids
 
 
@@ -103,7 +108,7 @@ def test_without_an_aoi_every_window_is_taken() -> None:
 def test_an_aoi_that_is_one_tile_touches_that_tile_alone(grid: Grid) -> None:
     windows = tile_windows(grid, 64)
     for window, footprint in zip(windows, window_footprints(grid, windows), strict=True):
-        touched = windows_touching(grid, windows, mapping(footprint))
+        touched = windows_touching(grid, windows, area_of(mapping(footprint)))
         assert touched == [window]
 
 
@@ -111,20 +116,20 @@ def test_an_aoi_that_is_one_tile_touches_that_tile_alone(grid: Grid) -> None:
 def test_the_whole_world_touches_every_tile(grid: Grid) -> None:
     windows = tile_windows(grid, 64)
     world = validate_aoi(mapping(shapely.box(-180, -90, 180, 90)))
-    assert windows_touching(grid, windows, world) == windows
+    assert windows_touching(grid, windows, area_of(world)) == windows
 
 
 @pytest.mark.parametrize("grid", [grids.DATELINE_UTM, grids.DATELINE_DEGREES])
 def test_an_aoi_beyond_180_finds_both_sides_of_the_line(grid: Grid) -> None:
     windows = tile_windows(grid, 64)
     aoi = validate_aoi(mapping(shapely.box(170, -80, 190, 80)))
-    assert windows_touching(grid, windows, aoi) == windows
+    assert windows_touching(grid, windows, area_of(aoi)) == windows
 
 
 def test_an_aoi_on_one_side_of_180_leaves_out_the_other() -> None:
     grid = grids.DATELINE_DEGREES  # 179.5 E to 179.476 W in columns of 512 px
     east = mapping(shapely.box(-179.9, 9, -179, 10))
-    touched = windows_touching(grid, tile_windows(grid, 64), east)
+    touched = windows_touching(grid, tile_windows(grid, 64), area_of(east))
     assert {window.col_off_px for window in touched} == {512}
 
 
@@ -132,28 +137,30 @@ def test_an_aoi_round_the_pole_touches_the_tiles_around_it() -> None:
     ring = [[0, -89.9], [120, -89.9], [-120, -89.9], [0, -89.9]]
     aoi = validate_aoi({"type": "Polygon", "coordinates": [ring]})
     windows = tile_windows(grids.ANTARCTIC, 64)
-    assert windows_touching(grids.ANTARCTIC, windows, aoi) == windows  # it is where the four meet
+    # It is where the four meet.
+    assert windows_touching(grids.ANTARCTIC, windows, area_of(aoi)) == windows
 
 
 @pytest.mark.parametrize("grid", grids.EVERYWHERE)
 def test_an_aoi_elsewhere_touches_nothing(grid: Grid) -> None:
     aoi = mapping(shapely.box(-30, -40, -20, -30))
-    assert windows_touching(grid, tile_windows(grid, 64), aoi) == []
+    assert windows_touching(grid, tile_windows(grid, 64), area_of(aoi)) == []
 
 
 def test_an_aoi_within_a_tile_or_round_a_hole_is_found() -> None:
     grid = grids.DEGREES
     windows = [Window(0, 0, 512, 512), Window(0, 512, 512, 512)]
     speck = mapping(shapely.box(-76.6901, 34.6899, -76.69, 34.69))
-    assert windows_touching(grid, windows, speck) == windows[:1]
+    assert windows_touching(grid, windows, area_of(speck)) == windows[:1]
     around = shapely.box(-77, 34, -76, 35) - shapely.box(-76.71, 34.6, -76.6488, 34.8)
-    assert windows_touching(grid, windows, mapping(around)) == windows[1:]
+    assert windows_touching(grid, windows, area_of(mapping(around))) == windows[1:]
 
 
 def test_a_shared_edge_is_no_shared_ground() -> None:
     grid = grids.DEGREES
     left, right = Window(0, 0, 512, 512), Window(0, 512, 512, 512)
-    assert windows_touching(grid, [left], mapping(window_footprints(grid, [right])[0])) == []
+    area = area_of(mapping(window_footprints(grid, [right])[0]))
+    assert windows_touching(grid, [left], area) == []
 
 
 def test_ten_thousand_windows_against_a_detailed_aoi_take_under_two_seconds() -> None:
@@ -161,6 +168,6 @@ def test_ten_thousand_windows_against_a_detailed_aoi_take_under_two_seconds() ->
     windows = tile_windows(grid, 64)
     circle = shapely.Point(17.0, 43.5).buffer(1.0, quad_segs=10_000)
     began = time.process_time()
-    touched = windows_touching(grid, windows, mapping(circle))
+    touched = windows_touching(grid, windows, area_of(mapping(circle)))
     assert time.process_time() - began < 2
     assert 0 < len(touched) < len(windows) == 10_000

@@ -362,4 +362,6 @@ def one_device(database: Database) -> tuple[bool, bool, UUID | None, UUID | None
     with database.transaction() as connection:
         (found,) = devices.list_all(connection)
     assert found.simulated
-    return found.online, found.engine_ready, found.run_id, found.job_id
+    holder = next(iter(found.holders), None)
+    run_id, job_id = (None, None) if holder is None else (holder.run_id, holder.job_id)
+    return found.online, found.engine_ready, run_id, job_id

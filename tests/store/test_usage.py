@@ -166,34 +166,45 @@ def test_an_account_sees_its_own_and_the_sums_of_all(database: Database) -> None
 
 
 def test_sums_equal_a_recount_of_the_rows(database: Database, device: UUID) -> None:
-    """A month of random work, counted by hand from what was written."""
+    """Some days of random work, counted by hand from what was written: account, day and model."""
     chance, place = Random(11), scene(database)
-    models = [model(database, name) for name in ("water", "roads")]
-    seconds: dict[tuple[str, date], float] = defaultdict(float)
-    tiles: dict[tuple[str, date], int] = defaultdict(int)
-    area: dict[tuple[str, date], float] = defaultdict(float)
+    models = {model(database, name): f"{name}@1" for name in ("water", "roads")}
+    seconds: dict[tuple[str, date, str], float] = defaultdict(float)
+    joules: dict[tuple[str, date, str], float] = defaultdict(float)
+    tiles: dict[tuple[str, date, str], int] = defaultdict(int)
+    area: dict[tuple[str, date, str], float] = defaultdict(float)
     for slot in range(8):
-        run = run_of(database, account := chance.choice(("ann", "ben")), chance.choice(models))
+        account, model_id = chance.choice(("ann", "ben")), chance.choice([*models])
+        run, name = run_of(database, account, model_id), models[model_id]
         at = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=chance.uniform(0, 3 * 86400))
         length = timedelta(seconds=chance.uniform(1, 86400))
-        lease(database, device, run, at, at + length, slot)
+        fence, energy_j = (
+            lease(database, device, run, at, at + length, slot),
+            chance.uniform(0, 9e6),
+        )
+        with database.transaction() as connection:
+            leases.note_energy(connection, Lease(run, fence), {"G": energy_j})
         for day in {at.date(), (at + length).date()}:
             midnight = datetime.combine(day, datetime.min.time(), UTC)
             part = min(at + length, midnight + timedelta(days=1)) - max(at, midnight)
-            seconds[account, day] += part.total_seconds()
+            seconds[account, day, name] += part.total_seconds()
+            joules[account, day, name] += energy_j * (part / length)
         for _ in range(chance.randrange(12)):
             km2, when = chance.uniform(0, 30), at + length * chance.random()
             tile(database, run, place, when, km2)
-            tiles[account, when.date()] += 1
-            area[account, when.date()] += km2
-    for account in ("ann", "ben"):
-        found = by_day(used(database, account))
-        assert {row.day for row in found} == {day for who, day in seconds if who == account}
-        for row in found:
-            assert row.day is not None
-            place_of = (account, row.day)
-            assert row.gpu_s == pytest.approx(seconds[place_of], abs=1e-3)
-            assert row.tiles == tiles[place_of]
-            assert row.area_km2 == pytest.approx(area[place_of])
-        rows = used(database, account)
-        assert sum(row.tiles for row in by_model(rows)) == sum(row.tiles for row in rows)
+            tiles[account, when.date(), name] += 1
+            area[account, when.date(), name] += km2
+    with database.transaction() as connection:
+        everyone = usage.of_everyone(connection, FIRST, LAST)
+    found = {(row.account, row.day, row.model): row for row in everyone if row.day}
+    assert found.keys() == seconds.keys()
+    assert used(database, "ann") == [row for row in everyone if row.account == "ann"]
+    for place_of, row in found.items():
+        assert row.gpu_s == pytest.approx(seconds[place_of], abs=1e-3)
+        assert row.energy_j == pytest.approx(joules[place_of], abs=1)
+        assert row.tiles == tiles[place_of]
+        assert row.area_km2 == pytest.approx(area[place_of])
+    for sums in (by_day, by_model, by_account):
+        told = sums(everyone)
+        assert sum(row.tiles for row in told) == sum(tiles.values())
+        assert sum(row.energy_j or 0 for row in told) == pytest.approx(sum(joules.values()))
