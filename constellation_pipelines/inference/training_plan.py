@@ -1,6 +1,6 @@
 """How long, how fast and on what a chip classifier is trained."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
