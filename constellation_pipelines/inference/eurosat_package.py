@@ -13,7 +13,7 @@ from constellation_pipelines.inference.eurosat_card import describe
 from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.package import CARD_FILE, file_sha256, load_package
 from constellation_pipelines.inference.publish import publish_weights
-from constellation_pipelines.inference.teacher import Teacher
+from constellation_pipelines.inference.teacher import Teacher, Together
 from constellation_pipelines.inference.train import (
     Progress,
     Start,
@@ -37,8 +37,8 @@ def train_package(
 ) -> tuple[Model, Trained]:
     """Train on the archive and write the package. An existing package is never overwritten.
 
-    With the folder of another package as `start`, training goes on from its weights. The package
-    in the folder `teacher` teaches; where none is named, the start does.
+    With the folder of another package as `start`, training goes on from its weights and is taught
+    by it. The package in the folder `teacher` teaches too.
 
     Where a folder for checkpoints is given, a training that was interrupted goes on there when
     plan and archive are the same; the checkpoint goes when the package stands.
@@ -48,13 +48,13 @@ def train_package(
     """
     check_free(folder)
     began = load_package(start) if start else None
-    teaches = load_package(teacher) if teacher else began
+    teach = [model for model in (load_package(teacher) if teacher else None, began) if model]
     beginning = start_of(began) if began else None
     if beginning:
         plan = replace(plan, architecture=beginning.architecture, width=beginning.width)
     data_sha256 = file_sha256(data)
-    taught_by = teacher_of(teaches) if teaches else None
-    digests = [data_sha256, *(one.digest if one else None for one in (began, teaches))]
+    taught_by = Together(*(teacher_of(model) for model in teach)) if teach else None
+    digests = [data_sha256, began.digest if began else None, *(model.digest for model in teach)]
     checkpoint = checkpoints and checkpoints / checkpoint_name(plan, digests)
     training, validation = eurosat.load(data)
     trained = train(

@@ -38,3 +38,19 @@ class Teacher:
         filled = nn.functional.pad(chips, (0, 0, 0, 0, 0, 0, 0, missing))
         # Copied, because what comes of inference mode cannot take part in learning.
         return self._network.answer(filled)[: len(chips)].clone()
+
+
+class Together:
+    """Teachers of different kinds: each is wrong elsewhere, and their mean is right more often."""
+
+    def __init__(self, *teachers: Teacher) -> None:
+        self._teachers = teachers
+
+    @property
+    def reference(self) -> str:
+        """The names of all."""
+        return " and ".join(one.reference for one in self._teachers)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Values 0..1 (n, bands, px, px) -> the mean probability of each class (n, classes)."""
+        return torch.stack([teacher(values) for teacher in self._teachers]).mean(0)
