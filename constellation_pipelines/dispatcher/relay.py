@@ -143,5 +143,9 @@ async def connected(database_url: str, first: LiteralString) -> AsyncConnection:
     connection = await psycopg.AsyncConnection.connect(
         database_url, autocommit=True, row_factory=dict_row, connect_timeout=5
     )
-    await connection.execute(first)
+    try:
+        await connection.execute(first)
+    except BaseException:  # also when it is told to stop just then
+        await connection.close()
+        raise
     return connection

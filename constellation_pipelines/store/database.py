@@ -29,6 +29,16 @@ def check(connection: psycopg.Connection[Any]) -> None:
         ConnectionPool.check_connection(connection)
 
 
+@contextmanager
+def closed_on_failure(connection: Connection) -> Iterator[None]:
+    """Close a connection that nobody will have, because what was to be done first went wrong."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 class Database:
     """Hands out transactions on a pool. Make it after a fork, never before.
 
@@ -98,8 +108,9 @@ class Database:
         """A connection of its own, in autocommit, that hears NOTIFY on these channels."""
         try:
             connection = psycopg.connect(self.url, autocommit=True, row_factory=dict_row)
-            for channel in channels:
-                connection.execute(f'listen "{channel}"')
+            with closed_on_failure(connection):
+                for channel in channels:
+                    connection.execute(f'listen "{channel}"')
         except psycopg.OperationalError as error:
             raise ServiceUnavailable("the database does not answer right now") from error
         return connection

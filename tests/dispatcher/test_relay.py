@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
@@ -12,7 +13,7 @@ import psycopg
 import pytest
 from nats.aio.msg import Msg
 
-from constellation_pipelines.dispatcher.relay import run_relay
+from constellation_pipelines.dispatcher.relay import connected, run_relay
 from constellation_pipelines.stack.nats import EmbeddedNats
 from constellation_pipelines.store import events
 from constellation_pipelines.store.database import Database
@@ -246,3 +247,10 @@ def test_the_relay_stops_when_told_to_even_without_nats(database_url: str) -> No
         assert threading.active_count() <= before
 
     run(work())
+
+
+def test_a_connection_that_cannot_say_its_first_word_is_closed(database_url: str) -> None:
+    """One that is left open for the garbage collector warns, and fails the test."""
+    with pytest.raises(psycopg.errors.SyntaxError):
+        asyncio.run(connected(database_url, "no statement"))
+    gc.collect()
