@@ -97,7 +97,9 @@ class Depthwise(nn.Module):
             maps = F.pad(maps, (*self._pads(maps.shape[3]), *self._pads(maps.shape[2])))
         if not torch.is_grad_enabled():
             return F.conv2d(maps, weight, None, self.stride, self.padding, 1, len(weight))
-        found: Tensor = DepthwiseFunction.apply(maps, weight, self.stride, self.padding)
+        found: Tensor = DepthwiseFunction.apply(  # type: ignore[no-untyped-call]
+            maps, weight, self.stride, self.padding
+        )
         return found
 
     def _pads(self, size: int) -> tuple[int, int]:

@@ -29,7 +29,7 @@ class Teacher:
     def __call__(self, values: Tensor) -> Tensor:
         """Values 0..1 (n, bands, px, px) -> the probability of each class (n, classes)."""
         chips = self._normaliser.standardise(resize(values, self._card.chip_px))
-        scores = torch.cat([self._scores(part) for part in chips.split(self._network.slice)])
+        scores = torch.cat([self._scores(part) for part in torch.split(chips, self._network.slice)])
         return scores.softmax(1)
 
     def _scores(self, chips: Tensor) -> Tensor:

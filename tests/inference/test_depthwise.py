@@ -61,4 +61,4 @@ def test_other_convolutions_stay() -> None:
         nn.Conv2d(8, 8, 3, bias=False),
         nn.Conv2d(8, 8, 3, dilation=2, groups=8, bias=False),
     )
-    assert all(type(part) is nn.Conv2d for part in with_fast_depthwise(network))
+    assert all(type(part) is nn.Conv2d for part in with_fast_depthwise(network).children())

@@ -42,6 +42,7 @@ def test_it_sees_chips_of_another_size_in_its_own() -> None:
 def test_what_it_says_can_take_part_in_learning() -> None:
     said = Teacher(load_package(PACKAGE), CPU)(values(2, 64))
     scores = torch.zeros(2, 10, requires_grad=True)
-    torch.nn.functional.cross_entropy(scores, torch.lerp(torch.zeros(2, 10), said, 0.5)).backward()
+    loss = torch.nn.functional.cross_entropy(scores, torch.lerp(torch.zeros(2, 10), said, 0.5))
+    loss.backward()  # type: ignore[no-untyped-call]
     assert scores.grad is not None
     assert scores.grad.abs().sum() > 0
