@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import torch
 
 from constellation_pipelines.domain.errors import EngineFailed
 from constellation_pipelines.domain.model import Model
@@ -21,6 +22,9 @@ from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.package import load_package
 from constellation_pipelines.inference.protocol import PredictOrder
+
+# As in an engine's lane. A team of threads waits for each other, on a busy machine nearly for ever.
+torch.set_num_threads(1)
 
 CHECKOUT = Path(__file__).parent.parent.parent
 PACKAGE = CHECKOUT / "models" / "eurosat-landcover" / "1"
