@@ -6,6 +6,7 @@ import sys
 from benchmarks.measurement import save, table
 
 NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote")
+WITH = {"api": ("streams",)}  # what is measured too where this is asked for
 
 
 def main(names: list[str]) -> None:
@@ -15,7 +16,8 @@ def main(names: list[str]) -> None:
     unknown = set(names) - set(NAMES)
     if unknown:
         sys.exit(f"error: no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
-    for name in names or NAMES:
+    asked = [also for name in names or NAMES for also in (name, *WITH.get(name, ()))]
+    for name in dict.fromkeys(asked):
         measurements = importlib.import_module(f"benchmarks.{name}").run()
         Console().print(table(name, measurements))
         print(f"written to {save(name, measurements)}")
