@@ -114,7 +114,7 @@ def submit(
     name = request.name or default_name(drafted.params)
     job = NewJob(name, drafted.params, request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
-        quotas.check(connection, account, drafted.km2)
+        quotas.check(connection, account, drafted.km2, field=area_field(drafted.params))
         made, is_new = jobs.submit(connection, job, plan(connection, drafted).new_runs())
         if is_new:
             audit.record(connection, "job.submitted", str(made.id))
@@ -192,7 +192,7 @@ def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: s
         raise AoiMissesScene(
             f"the area does not touch {', '.join(missed)}: leave these scenes out or draw the area "
             "over them",
-            field="aoi" if params.area is None else "area",
+            field=area_field(params),
         )
     parts = [
         SceneDraft(
@@ -205,6 +205,11 @@ def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: s
         for scene, one, some in zip(found, fits, touched, strict=True)
     ]
     return Draft(model, params, tuple(parts))
+
+
+def area_field(params: JobParams) -> str:
+    """The member of the request that said where."""
+    return "aoi" if params.area is None else "area"
 
 
 def plan(connection: Connection, drafted: Draft) -> JobPlan:
