@@ -41,6 +41,7 @@ JOB: Json = {
         "gpu_count": 1,
         "gpu_mem_mb": None,
         "max_cloud_fraction": None,
+        "area": "cape-lookout",
     },
     "created_at": at("07:30:00"),
     "started_at": at("07:30:01.2"),
@@ -292,6 +293,14 @@ CARD: Json = {
     "document": {"type": "Feature", "properties": {"mlm:name": "eurosat-landcover"}},
 }
 
+KEPT: Json = {
+    "id": "0198f29f-4c1d-7a06-b2e8-6d0f5a7c9e13",
+    "account": "ann",
+    "name": "cape-lookout",
+    "bbox": [-76.6, 34.5, -76.4, 34.7],
+    "km2": 407.4,
+    "created_at": at("07:19:40"),
+}
 HOOK: Json = {
     "id": HOOK_ID,
     "account": "ann",
@@ -371,6 +380,15 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
         ("show_scene", "200", SCENE_DETAIL),
         ("list_models", "200", {"items": [CARD]}),
         ("show_model", "200", CARD),
+        ("add_area", "201", KEPT),
+        ("add_area", "200", KEPT),
+        ("list_areas", "200", {"items": [KEPT], "next": None}),
+        (
+            "show_area",
+            "200",
+            KEPT | {"geometry": {"type": "MultiPolygon", "coordinates": AREA}},
+        ),
+        ("remove_area", "200", KEPT),
         ("add_webhook", "201", HOOK | {"secret": "whsec_" + "x" * 43}),
         ("list_webhooks", "200", {"items": [HOOK]}),
         ("remove_webhook", "200", HOOK),

@@ -10,6 +10,7 @@ Link = dict[str, Any]
 
 OF_JOB = ("show_job", "change_job", "cancel_job", "retry_job", "follow_logs")
 OF_RUN = ("show_run", "list_tiles")
+OF_AREA = ("show_area", "remove_area")
 OF_WEBHOOK = ("list_deliveries", "remove_webhook")
 
 
@@ -31,6 +32,7 @@ def onward(path: str, cursor: str) -> Link:
 
 JOB = each(OF_JOB, job_id="id")
 IN_PROGRESS = each(("show_job", "change_job", "cancel_job", "follow_logs"), job_id="id")
+AREA = each(OF_AREA, area_id="id")
 WEBHOOK = each(OF_WEBHOOK, webhook_id="id")
 
 # Operation and status -> the operations one can go on with, and where what they take comes from.
@@ -60,6 +62,10 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
         "list_scenes": found(cursor="next"),
         "show_scene": found(reference="items/0/key"),
     },
+    ("add_area", "200"): AREA,
+    ("add_area", "201"): AREA,
+    ("list_areas", "200"): each(OF_AREA, area_id="items/0/id"),
+    ("show_area", "200"): {"remove_area": found(area_id="id")},
     ("list_models", "200"): {
         "show_model": found(reference="items/0/reference"),
         "list_jobs": found(model="items/0/reference"),

@@ -16,6 +16,7 @@ from api.login import SignIn
 from api.origins import OwnOrigin
 from api.routers import (
     about,
+    areas,
     audit,
     gpus,
     health,
@@ -38,7 +39,7 @@ from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import NOBODY
 
 ROOMS = (
-    *(jobs, logs, runs, gpus, scenes, models, stream),
+    *(jobs, logs, runs, gpus, scenes, areas, models, stream),
     *(webhooks, usage, session, login, audit, about, health),
 )
 VERSION = "1"  # of the API, as in its paths

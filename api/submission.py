@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from shapely import MultiPolygon
@@ -29,7 +30,7 @@ from constellation_pipelines.geo.aoi import validate_aoi
 from constellation_pipelines.geo.ground import ground_of
 from constellation_pipelines.geo.planned import planned_tiles
 from constellation_pipelines.geo.tiling import area_of
-from constellation_pipelines.store import audit, jobs, models, quotas, runs, scenes, tiles
+from constellation_pipelines.store import areas, audit, jobs, models, quotas, runs, scenes, tiles
 from constellation_pipelines.store.database import Connection, Database
 from constellation_pipelines.store.jobs import NewJob
 from constellation_pipelines.store.runs import NewRun
@@ -113,7 +114,7 @@ def submit(
     name = request.name or default_name(drafted.params)
     job = NewJob(name, drafted.params, request.priority, account, idempotency_key, digest)
     with database.transaction() as connection:
-        quotas.check(connection, account, drafted.km2)
+        quotas.check(connection, account, drafted.km2, field=area_field(drafted.params))
         made, is_new = jobs.submit(connection, job, plan(connection, drafted).new_runs())
         if is_new:
             audit.record(connection, "job.submitted", str(made.id))
@@ -123,10 +124,16 @@ def submit(
 def draft(database: Database, request: JobRequest, account: str) -> Draft:
     """Check a request of an account.
 
-    Raises InvalidInput (unknown scene or model, unusable area), SceneUnfit and AoiMissesScene.
+    Raises InvalidInput (unknown scene, model or area, unusable area), SceneUnfit and
+    AoiMissesScene.
     """
+    if request.aoi is not None and request.area is not None:
+        raise InvalidInput("give either aoi or area, not both", field="area")
     aoi = None if request.aoi is None else validate_aoi(request.aoi)
+    area: str | None = None
     with database.transaction() as connection:
+        if request.area is not None:
+            area, aoi = resolve_area(connection, account, request.area)
         model = resolve_model(connection, request.model)
         found = resolve_scenes(connection, request.scenes)
     params = JobParams(
@@ -140,6 +147,7 @@ def draft(database: Database, request: JobRequest, account: str) -> Draft:
         gpu_count=request.gpu_count,
         gpu_mem_mb=request.gpu_mem_mb,
         max_cloud_fraction=request.max_cloud_fraction,
+        area=area,
     )
     return draft_of(model, found, params, account)
 
@@ -184,7 +192,7 @@ def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: s
         raise AoiMissesScene(
             f"the area does not touch {', '.join(missed)}: leave these scenes out or draw the area "
             "over them",
-            field="aoi",
+            field=area_field(params),
         )
     parts = [
         SceneDraft(
@@ -197,6 +205,11 @@ def draft_of(model: Model, found: Sequence[Scene], params: JobParams, account: s
         for scene, one, some in zip(found, fits, touched, strict=True)
     ]
     return Draft(model, params, tuple(parts))
+
+
+def area_field(params: JobParams) -> str:
+    """The member of the request that said where."""
+    return "aoi" if params.area is None else "area"
 
 
 def plan(connection: Connection, drafted: Draft) -> JobPlan:
@@ -244,6 +257,17 @@ def resolve_model(connection: Connection, reference: str) -> Model:
         raise InvalidInput(error.message, field="model") from error
 
 
+def resolve_area(
+    connection: Connection, account: str, reference: str
+) -> tuple[str, dict[str, Any]]:
+    """The name of an area of the account, and a copy of its shape. Raises InvalidInput."""
+    try:
+        found, shape = areas.find_own(connection, account, reference)
+    except NotFound as error:
+        raise InvalidInput(error.message, field="area") from error
+    return found.name, shape
+
+
 def resolve_scenes(connection: Connection, references: Sequence[str]) -> list[Scene]:
     """The scenes of these keys or ids, each once, in order. Raises InvalidInput."""
     found: dict[UUID, Scene] = {}
@@ -264,6 +288,10 @@ def default_name(params: JobParams) -> str:
 
 
 def request_digest(request: JobRequest) -> str:
-    """Equal for requests that ask for the same, however their JSON was written."""
-    text = json.dumps(request.model_dump(), sort_keys=True)
+    """Equal for requests that ask for the same, however their JSON was written.
+
+    Without an area it is what it was before there were any: keys of those days still hold.
+    """
+    unnamed = {"area"} if request.area is None else None
+    text = json.dumps(request.model_dump(exclude=unnamed), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -17,6 +17,7 @@ from constellation_pipelines.domain.errors import ConstellationError
 COMMANDS = "constellation_pipelines.commands"
 GROUPS = {
     "scenes": "Register and look at scenes.",
+    "areas": "Keep shapes that jobs can name.",
     "models": "Add, check and look at models.",
     "jobs": "Submit and follow jobs.",
     "runs": "Look at a job's runs and their tiles.",

@@ -56,6 +56,11 @@ class JobRequest(Request):
         description="GeoJSON of polygons, lon/lat: a geometry, Feature or FeatureCollection. "
         "Only tiles that touch it run.",
     )
+    area: Reference | None = Field(
+        default=None,
+        description="Name or id of one of the account's areas, instead of `aoi`. The job takes a "
+        "copy of its shape.",
+    )
     name: Line | None = Field(default=None, description="A name for people.")
     priority: Whole = Field(default=0, ge=-100, le=100, description="Higher runs first.")
     accept_gsd_mismatch: Truth = Field(

@@ -29,6 +29,9 @@ SceneOption = Annotated[
 AoiOption = Annotated[
     Path | None, typer.Option("--aoi", help="GeoJSON file: run only tiles that touch its area.")
 ]
+AreaOption = Annotated[
+    str | None, typer.Option(help="Name or id of a kept area, instead of --aoi.")
+]
 GsdOption = Annotated[
     bool, typer.Option("--accept-gsd-mismatch", help="Run scenes of an unsuitable pixel size.")
 ]
@@ -73,6 +76,7 @@ def submit(
     model: ModelOption,
     scene: SceneOption,
     aoi: AoiOption = None,
+    area: AreaOption = None,
     name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
     priority: PriorityOption = 0,
     accept_gsd_mismatch: GsdOption = False,
@@ -90,6 +94,7 @@ def submit(
     from uuid import uuid4
 
     request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse, max_cloud_fraction)
+    request |= {} if area is None else {"area": area}
     request |= {"priority": priority} | ({} if name is None else {"name": name})
     request |= {"mode": "serial" if serial else "parallel"}
     request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
@@ -116,6 +121,7 @@ def quote(
     model: ModelOption,
     scene: SceneOption,
     aoi: AoiOption = None,
+    area: AreaOption = None,
     accept_gsd_mismatch: GsdOption = False,
     no_reuse: NoReuseOption = False,
     max_cloud_fraction: CloudOption = None,
@@ -127,6 +133,7 @@ def quote(
 ) -> None:
     """Check a job, count its tiles and say what they would take, without submitting it."""
     request = request_of(model, scene, aoi, accept_gsd_mismatch, no_reuse, max_cloud_fraction)
+    request |= {} if area is None else {"area": area}
     request |= {"priority": priority, "mode": "serial" if serial else "parallel"}
     request |= {"gpu_count": gpus, "gpu_mem_mb": gpu_mem_mb}
     with connect() as client:
@@ -328,6 +335,7 @@ def print_job(job: dict[str, Any]) -> None:
             "priority": job["priority"],
             "model": job["params"].get("model"),
             "submitted": f"{moment(job['created_at'])} by {job['submitted_by']} ({job['origin']})",
+            "over": job["params"].get("area"),
             "tiles": f"{done(job)} of {job['tiles_planned']}",
             "failed tiles": job["tiles_failed"],
             "skipped tiles": job["tiles_skipped"],

@@ -16,7 +16,8 @@ class JobParams:
     tiles whose result is already valid. The run fails when more than `max_failed_tile_ratio` of
     its tiles failed. Tiles that are clouded beyond `max_cloud_fraction` are skipped; None skips
     none. Runs of a job in mode `serial` go one by one, in order. Each run asks for `gpu_count`
-    devices of one host, with `gpu_mem_mb` on each; None is what was measured, else all.
+    devices of one host, with `gpu_mem_mb` on each; None is what was measured, else all. `area` is
+    the name of the kept area that `aoi` was copied from, if one.
     """
 
     model: str
@@ -29,6 +30,7 @@ class JobParams:
     gpu_count: int = 1
     gpu_mem_mb: int | None = None
     max_cloud_fraction: float | None = None
+    area: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,14 +36,24 @@ HOW_TO_CROSS = (
 Ring = NDArray[np.float64]
 
 
-def validate_aoi(geojson: object) -> dict[str, Any]:
+def validate_aoi(geojson: object, at: str = "aoi") -> dict[str, Any]:
     """The area as a GeoJSON MultiPolygon in lon/lat, split at 180 degrees, without overlaps.
 
     Takes a Polygon, MultiPolygon, Feature or FeatureCollection (the union of its features).
     Heights are dropped; edges longer than 2 degrees get points between, for they are straight in
     lon/lat and not on the Earth. Raises InvalidInput whose `field` points at the fault, such as
-    `aoi.coordinates[0][12]`.
+    `aoi.coordinates[0][12]`; `at` is the member that the document came in.
     """
+    try:
+        return _validated(geojson)
+    except InvalidInput as error:
+        if at == "aoi" or error.field is None:
+            raise
+        text, field = (one.removeprefix("aoi") for one in (error.message, error.field))
+        raise InvalidInput(at + text, field=at + field) from error
+
+
+def _validated(geojson: object) -> dict[str, Any]:
     polygons = _read(geojson)
     _check_work([ring for rings in polygons for ring in rings.values()])
     parts = [part for rings in polygons for part in _build(rings)]

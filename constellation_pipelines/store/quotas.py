@@ -38,8 +38,9 @@ def note_spent(connection: Connection) -> None:
         connection.execute(WAKE)
 
 
-def check(connection: Connection, account: str, km2: float) -> None:
-    """Raise QuotaExceeded for a job of this size that the account may not submit now.
+def check(connection: Connection, account: str, km2: float, *, field: str = "aoi") -> None:
+    """Raise QuotaExceeded for a job of this size that the account may not submit now, pointing at
+    `field` where it is too large.
 
     Runs at once are no matter of submission: more than the account may have wait their turn.
     """
@@ -50,7 +51,7 @@ def check(connection: Connection, account: str, km2: float) -> None:
         raise QuotaExceeded(
             f"the job's tiles cover {km2:,.1f} km2, and account {account} may have "
             f"{row['most_km2']:,.1f} km2 per job: draw a smaller area or name fewer scenes",
-            field="aoi",
+            field=field,
         )
     if row["most_hours"] is not None and row["hours"] >= row["most_hours"]:
         raise QuotaExceeded(

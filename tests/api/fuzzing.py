@@ -79,6 +79,8 @@ def narrowed(document: dict[str, Any], key: str) -> dict[str, Any]:
     of_scene["path"] = {"enum": [f"{SCENE}.tif"]}
     of_scene["bands"] = {"enum": [None, ["red", "green", "blue"]]}
     del of_scene["url"], of_scene["quality"]
+    of_job["area"] = {"type": "null"}
+    schemas["AreaRequest"]["properties"]["geometry"] = {"enum": [EXAMPLE["aoi"]]}
     schemas["WebhookRequest"]["properties"]["url"] = {"enum": [HOOK_URL]}
     schemas["SignIn"]["properties"]["key"] = {"enum": [key]}
     return document

@@ -16,7 +16,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 # These formats leave few forms and no length.
 FORMATS = {"uuid", "date", "date-time"}
 # GeoJSON is bounded by the size of a body, its depth and its number of vertices.
-OPEN = {"JobRequest.aoi"}
+OPEN = {"JobRequest.aoi", "AreaRequest.geometry"}
 
 
 def taken() -> Iterator[tuple[str, dict[str, Any]]]:

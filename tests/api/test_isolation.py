@@ -22,7 +22,7 @@ from constellation_pipelines.domain.window import Window
 from constellation_pipelines.store import events, queue
 from constellation_pipelines.store.tenancy import ALL, NOBODY, ONE, Tenancy
 from tests.api.people import client, make_key
-from tests.api.service import MODEL, Service, add_scene, relaying, save_model, serving
+from tests.api.service import MODEL, Service, add_scene, relaying, save_model, serving, square
 from tests.api.test_jobs import problem_of
 from tests.api.test_logs import say
 from tests.conftest import PostgresServer, scratch_database
@@ -67,12 +67,13 @@ class Town:
     job: str
     run: str
     webhook: str
+    area: str
 
     @property
     def secrets(self) -> set[str]:
         """What no reply to Ben may hold."""
-        texts = {"the name of Ann's job", "Ann's tile broke", "example.org/ann"}
-        return {self.job, self.run, self.webhook} | texts
+        texts = {"Ann's field", "the name of Ann's job", "Ann's tile broke", "example.org/ann"}
+        return {self.job, self.run, self.webhook, self.area} | texts
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +109,11 @@ def town(
             run = ann.get(f"/jobs/{job}").json()["runs"][0]["id"]
             furnish(service, UUID(run))
             hook = ann.post("/webhooks", json={"url": "https://example.org/ann"}).json()["id"]
+            field = {"name": "Ann's field", "geometry": square(15.0, 45.0, 15.1, 45.1)}
+            area = ann.post("/areas", json=field).json()["id"]
             ann.patch(f"/jobs/{job}", json={"priority": 1})  # which the webhook is to be told
-            yield Town(service, ann, ben, admin, keys["ben"], keys["ann"], scene, job, run, hook)
+            known = (keys["ben"], keys["ann"], scene, job, run, hook, area)
+            yield Town(service, ann, ben, admin, *known)
 
 
 def furnish(service: Service, run: UUID) -> None:
@@ -143,6 +147,7 @@ def ids_of(town: Town, path: str) -> str:
         path.replace("{job_id}", town.job)
         .replace("{run_id}", town.run)
         .replace("{webhook_id}", town.webhook)
+        .replace("{area_id}", town.area)
         .replace("{reference}", reference)
         .replace("{uuid}", "SIM-1")
         .replace("{account}", "ann")
@@ -157,6 +162,7 @@ def bodies(town: Town, operation: str) -> Any:
         "change_job": {"priority": 9},
         "add_scene": {"path": "ann.tif"},
         "add_webhook": {"url": "https://example.org/ben"},
+        "add_area": {"name": "Ben's", "geometry": square(15.0, 45.0, 15.1, 45.1)},
         "sign_in": {"key": town.ben_key},
     }.get(operation)
 
@@ -181,10 +187,11 @@ def test_no_operation_tells_another_account_anything(
     assert "{" not in url, "a new parameter: say what id of Ann's belongs there"
     before = state_of_ann(town)
     reply = town.ben.request(method, url, json=bodies(town, operation))
-    if any(one in path for one in ("{job_id}", "{run_id}", "{webhook_id}", "{account}")):
+    own = ("{job_id}", "{run_id}", "{webhook_id}", "{area_id}", "{account}")
+    if any(one in path for one in own):
         found = problem_of(reply, 404)
         unknown = url.replace(town.job, str(uuid4())).replace(town.run, str(uuid4()))
-        unknown = unknown.replace(town.webhook, str(uuid4()))
+        unknown = unknown.replace(town.webhook, str(uuid4())).replace(town.area, str(uuid4()))
         unknown = unknown.replace("/accounts/ann", "/accounts/nobody")
         other = problem_of(town.ben.request(method, unknown, json=bodies(town, operation)), 404)
         assert found["code"] == other["code"], "whether it exists must not be told apart"
@@ -198,7 +205,8 @@ def test_no_operation_tells_another_account_anything(
 def state_of_ann(town: Town) -> list[dict[str, Any]]:
     return town.service.database.fetch_all(
         "select j.state, j.priority, r.state as run, q.priority as queued, s.item, s.uri, "
-        "(select count(*) from constellation.webhooks where account = 'ann') as hooks "
+        "(select count(*) from constellation.webhooks where account = 'ann') as hooks, "
+        "(select count(*) from constellation.areas where account = 'ann') as areas "
         "from constellation.jobs j join constellation.runs r on r.job_id = j.id "
         "join constellation.run_queue q on q.run_id = r.id "
         "join constellation.scenes s on s.id = r.scene_id where j.id = %s",
@@ -332,7 +340,7 @@ def test_every_table_that_the_api_may_read_is_shared_or_has_a_policy(town: Town)
 
 OWN = (
     *("jobs", "runs", "tiles", "events", "run_queue", "leases"),
-    *("webhooks", "webhook_deliveries"),
+    *("webhooks", "webhook_deliveries", "areas"),
 )
 
 

@@ -70,6 +70,7 @@ def test_a_job_is_accepted_with_its_tile_count_and_place(http: httpx.Client, sce
         "gpu_count": 1,
         "gpu_mem_mb": None,
         "max_cloud_fraction": None,
+        "area": None,
     }
     shown = http.get(f"/jobs/{job['id']}").json()
     (run,) = shown.pop("runs")

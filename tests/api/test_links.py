@@ -10,6 +10,7 @@ import yaml
 
 from api.links import LINKS
 from api.openapi import COMMITTED
+from api.schemas.job import EXAMPLE
 from constellation_pipelines.domain.account import Scope
 from tests.api.furnished import AUTH, HOOK_URL, Furnished, furnish
 from tests.api.people import client
@@ -18,9 +19,10 @@ from tests.api.walks import labels
 from tests.conftest import PostgresServer, scratch_database
 
 DOCUMENT = yaml.safe_load(COMMITTED.read_text())
+AREA = {"geometry": EXAMPLE["aoi"]}
 LABELS = labels(DOCUMENT)
 CASES = [(*source, target) for source, targets in LINKS.items() for target in targets]
-CASES.sort(key=lambda case: case[2] == "remove_webhook")  # the others need it
+CASES.sort(key=lambda case: case[2] in ("remove_webhook", "remove_area"))  # the others need it
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ def begin(place: Place, operation: str, status: str) -> tuple[dict[str, Any], An
         if status == "201":
             path = write_raster(place.service.scenes / "another.tif", size_px=64).name
         body = {"path": path}
+    elif operation in ("add_area", "list_areas", "show_area"):
+        name = {"201": "another"}.get(status, "kept") if operation == "add_area" else "kept"
+        kept = http.post("/areas", json=AREA | {"name": "kept"})
+        values["area_id"] = kept.json()["id"]
+        body = AREA | {"name": name} if operation == "add_area" else None
+        if operation == "add_area":
+            for one in http.get("/areas", params={"name": "another"}).json()["items"]:
+                http.delete(f"/areas/{one['id']}")
     elif operation == "add_webhook":
         body = {"url": HOOK_URL}
     elif operation == "sign_in":

@@ -112,7 +112,7 @@ def reads(service: Service) -> list[str]:
     """A path of every operation that only reads, but for those that ask no database."""
     said = httpx.get(f"{service.url}/openapi.json").json()
     id = str(new_id())
-    names = ("reference", "uuid", "job_id", "run_id", "webhook_id")
+    names = ("reference", "uuid", "job_id", "run_id", "webhook_id", "area_id")
     values = {"account": "me"} | dict.fromkeys(names, id)
     asked = [
         path.format(**values)

@@ -12,6 +12,7 @@ import yaml
 
 from api.openapi import COMMITTED
 from constellation_pipelines import cli
+from tests.api.service import square
 from tests.commands.test_nouns import Command, as_json, submitted
 from tests.commands.test_nouns import constellation as constellation
 from tests.commands.test_nouns import scene as scene
@@ -35,6 +36,10 @@ COMMANDS = {
     "show_scene": ("scenes", "show"),
     "list_models": ("models", "list"),
     "show_model": ("models", "show"),
+    "list_areas": ("areas", "list"),
+    "add_area": ("areas", "add"),
+    "show_area": ("areas", "show"),
+    "remove_area": ("areas", "remove"),
     "list_webhooks": ("webhooks", "list"),
     "add_webhook": ("webhooks", "add"),
     "remove_webhook": ("webhooks", "remove"),
@@ -142,6 +147,35 @@ def test_webhooks_are_added_listed_and_removed(constellation: Command, scene: st
     code, _, err = constellation("webhooks", "add", "https://127.0.0.1/")
     assert code == 1
     assert "private network" in err
+
+
+def test_areas_are_kept_shown_used_and_removed(
+    constellation: Command, scene: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "field.geojson"
+    file.write_text(json.dumps(square(15.0, 45.0, 15.2, 45.2)))
+    made = as_json(constellation("areas", "add", "a field", file, "--json"))
+    assert made["id"] in constellation("areas", "add", "a field", file)[1], "the same one"
+    assert "a field" in constellation("areas", "list")[1]
+    assert made["id"] in {one["id"] for one in as_json(constellation("areas", "list", "--json"))}
+    shown = as_json(constellation("areas", "show", "a field", "--json"))
+    assert shown["geometry"]["type"] == "MultiPolygon"
+    assert "15.0000, 45.0000, 15.2000, 45.2000" in constellation("areas", "show", made["id"])[1]
+    job = submitted(constellation, scene, "--area", "a field")
+    assert job["params"]["area"] == "a field"
+    assert "a field" in constellation("jobs", "show", job["id"])[1]
+    options = ("-m", "landcover", "-s", scene, "--area", made["id"])
+    assert as_json(constellation("jobs", "quote", *options, "--json"))["tiles_planned"] == 1
+    code, _, err = constellation("jobs", "quote", *options, "--aoi", file)
+    assert code == 1
+    assert "either aoi or area" in err
+    assert "removed a field" in constellation("areas", "remove", "a field")[1]
+    code, _, err = constellation("areas", "remove", "a field")
+    assert code == 1
+    assert "there is no area" in err
+    assert (
+        as_json(constellation("jobs", "show", job["id"], "--json"))["params"]["area"] == "a field"
+    )
 
 
 def complete(words: str, tmp_path: Path) -> str:
