@@ -41,7 +41,7 @@ CSV: dict[int | str, dict[str, Any]] = {
 class ResultsQuery(BaseModel):
     """Which results to count."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid")
 
     model: Reference = Field(description="`name@version`; of a name alone the newest version.")
     bbox: str | None = Field(

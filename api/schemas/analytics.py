@@ -14,6 +14,7 @@ FIGURES = ("tiles", "count", "area_km2", "share", "confidence")
 CLASS_COLUMNS = ("value", "name", *FIGURES)
 SERIES_COLUMNS = ("period", *CLASS_COLUMNS)
 RUNS_SHOWN = 100
+DECIMALS = 6  # sums of several threads differ behind these
 
 
 class Figures(Reply):
@@ -110,7 +111,7 @@ class Teller:
 
     def _row(self, part: Part) -> dict[str, Any]:
         name = self._names.get(part.value) if part.value is not None else None
-        share = self._found.share(part)
+        share = round(self._found.share(part), DECIMALS)
         return figures(part) | {"value": part.value, "name": name, "share": share}
 
 
@@ -119,6 +120,6 @@ def figures(part: Part) -> dict[str, Any]:
     return {
         "tiles": part.tiles,
         "count": part.units,
-        "area_km2": part.area_km2,
-        "confidence": part.confidence,
+        "area_km2": round(part.area_km2, DECIMALS),
+        "confidence": None if part.confidence is None else round(part.confidence, DECIMALS),
     }

@@ -35,6 +35,8 @@ COMMANDS = {
     "show_scene": ("scenes", "show"),
     "list_models": ("models", "list"),
     "show_model": ("models", "show"),
+    "show_classes": ("analytics", "classes"),
+    "show_series": ("analytics", "series"),
     "list_webhooks": ("webhooks", "list"),
     "add_webhook": ("webhooks", "add"),
     "remove_webhook": ("webhooks", "remove"),
