@@ -106,7 +106,7 @@ class Teller:
             self._found.classes,
             key=lambda one: (one.period or date.min, -one.area_km2, one.value or 0),
         )
-        items = [SeriesRow(period=one.period, **self._row(one)) for one in ranked]
+        items = [SeriesRow(**self._row(one) | {"period": one.period}) for one in ranked]
         return Series(**self._told, by=by, items=items)
 
     def _row(self, part: Part) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 from uuid import UUID
 
 import duckdb
@@ -62,7 +63,7 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
 
 
-def told(found: Findings) -> dict[tuple[date | None, int | None], results.Figures]:
+def told(found: Findings) -> dict[tuple[date | None, int | None], Any]:
     return {
         (one.period, one.value): (
             one.tiles,
