@@ -1,5 +1,6 @@
 """What the lake answers: the same as a count by hand, from the files named and no other."""
 
+import re
 import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,9 +26,11 @@ from constellation_pipelines.lake.analytics import (
     Question,
     confine,
 )
+from tests.conftest import CHECKOUT
 from tests.lake import results
 from tests.lake.results import START, Tile, any_tiles, recount, tile
 
+OVER_THE_CAPE = results.footprint(shapely.box(-76.6, 34.55, -76.5, 34.6))
 PATIENT = Limits(timeout_s=60)
 
 
@@ -135,6 +138,27 @@ def test_days_end_at_midnight_utc(lake: Lake) -> None:
     assert sorted(str(one.period) for one in found.periods) == ["2026-03-01", "2026-03-02"]
     assert lake.ask(last=date(2026, 3, 1)).total().tiles == 1
     assert lake.ask(first=date(2026, 3, 2)).total().tiles == 1
+
+
+def test_the_count_by_hand_that_the_docs_show_is_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "model=eurosat-landcover@2" / "date=2026-03-01"
+    lake = Lake(folder)
+    random = Random(3)
+    for scene in ("coast", "coast", "valley"):
+        lake.add(
+            [one | {"footprint": OVER_THE_CAPE} for one in any_tiles(random, range(20))], scene
+        )
+    page = (CHECKOUT / "docs" / "analytics.md").read_text()
+    (sql,) = re.findall(r'duckdb.sql\("""(.*?)"""\)', page, re.DOTALL)
+    with duckdb.connect() as connection:
+        shown = connection.execute(sql.replace(".constellation/lake/predictions", str(tmp_path)))
+        by_hand = {value: (tiles, chips, km2) for value, tiles, chips, km2 in shown.fetchall()}
+    found = lake.ask(bbox=(-76.7, 34.5, -76.4, 34.7))
+    assert by_hand == {
+        one.value: (one.tiles, one.units, pytest.approx(one.area_km2, abs=0.05001))
+        for one in found.classes
+    }
+    assert len(by_hand) == 4
 
 
 # ---- places ----
