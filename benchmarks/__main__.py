@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.measurement import save, table
 
-NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote")
+NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote", "analytics")
 
 
 def main(names: list[str]) -> None:
