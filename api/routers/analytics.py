@@ -1,5 +1,6 @@
 """Routes of analytics: what was found, counted from the files of the lake."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from api.spreadsheet import csv_of
 from constellation_pipelines.domain.analytics import boxes_of
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.domain.model import Model
-from constellation_pipelines.lake.analytics import Analyst, Period, Question
+from constellation_pipelines.lake.analytics import Analyst, Period, Question, RunFile
 from constellation_pipelines.lake.files import files_of_run
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import jobs, models, scenes
@@ -109,15 +110,17 @@ def asked(
     boxes = None if query.bbox is None else boxes_of(box_of(query.bbox))
     model, runs = readable(query, database)
     reference = model.card.reference
-    files = {
-        run.id: files_of_run(
-            settings.lake_dir, run_id=str(run.id), model=reference, date=run.date
-        ).predictions
-        for run in runs
-    }
+    files = [
+        RunFile(run.id, run.scene_id, path_of(settings.lake_dir, reference, run)) for run in runs
+    ]
     question = Question(period, model.card.dense, boxes, query.first, query.last)
     found = analyst.find(files, question)
     return Teller(model.card, found, sum(run.tiles_reused for run in runs))
+
+
+def path_of(lake: Path, model: str, run: CompletedRun) -> Path:
+    """Where the tiles of a run lie."""
+    return files_of_run(lake, run_id=str(run.id), model=model, date=run.date).predictions
 
 
 def readable(query: ResultsQuery, database: Database) -> tuple[Model, list[CompletedRun]]:

@@ -5,6 +5,7 @@ and its settings are locked before the first statement. What was asked reaches i
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ PERIODS: dict[Period, str] = {
 }
 
 FILES = "read_parquet($paths, hive_partitioning = false)"
+SOME = "read_parquet(${files}, hive_partitioning = false)"
 
 # The covering's columns alone, so that row groups that lie elsewhere are not read.
 INSIDE = """
@@ -63,42 +65,52 @@ LIES_THERE = f"""
 SEEN = f"""
 select scene, row_off_px, col_off_px, height_px, width_px, area_km2, valid_fraction, confidence,
        class_counts, run_id, epoch_us(created_at) as at_us
-  from {FILES} where state = 'COMPLETED' and epoch_us(created_at) >= $from_us and {{there}}
+  from {SOME} where state = 'COMPLETED' and epoch_us(created_at) >= $from_us and {{there}}
 """
 
 # A window of a scene counts once, as it was computed last; only then is looked at the end of the
-# time asked for. What is read twice, for two boxes that both touch it, falls together as well.
-FOUND = """
-with seen as ({seen}),
-newest as (
-  select * from seen
- qualify row_number() over (
-    partition by scene, row_off_px, col_off_px, height_px, width_px
-        order by at_us desc, run_id desc) = 1
-),
-tiles as (
-  select *, {period} as period, list_sum(map_values(counts))::bigint as units,
-         area_km2 * case when $dense then 1 / (height_px::double * width_px)
-                         else valid_fraction / list_sum(map_values(counts)) end as unit_km2
-    from (select *, make_timestamp(at_us) as computed_at,
-                 class_counts::json::map(integer, bigint) as counts
-            from newest where at_us < $until_us)
-),
-classes as (
-  select period, confidence, unit_km2, unnest(map_entries(counts)) as class from tiles
-)
-select period, class.key, count(*), sum(class.value)::bigint, sum(class.value * unit_km2),
-       coalesce(sum(confidence * class.value), 0),
-       coalesce(sum(class.value) filter (where confidence is not null), 0)::bigint
-  from classes where class.value > 0 group by all
-union all
-select period, null, count(*), coalesce(sum(units), 0)::bigint,
-       coalesce(sum(units * unit_km2), 0), coalesce(sum(confidence * units), 0),
-       coalesce(sum(units) filter (where confidence is not null), 0)::bigint
-  from tiles group by all
+# time asked for. No two rows of one file are of one window, so where a scene has one file nothing
+# is compared: that takes half the time, and memory for none of the rows.
+NEWEST = """
+select * from ({seen})
+qualify row_number() over (
+   partition by scene, row_off_px, col_off_px, height_px, width_px
+       order by at_us desc, run_id desc) = 1
 """
 
-PROBE = "select count(hash(columns(*))) from read_parquet($paths, hive_partitioning = false)"
+# A tile is a row for each of its classes and one, without a class, for all of them: so all of it is
+# summed as it is read, and no table of tiles is kept.
+FOUND = """
+with tiles as (
+  select *, {period} as period,
+         area_km2 * case when $dense then 1 / (height_px::double * width_px)
+                         else valid_fraction / nullif(units, 0) end as unit_km2
+    from (select *, coalesce(list_sum(map_values(counts)), 0)::bigint as units
+            from (select *, make_timestamp(at_us) as computed_at,
+                         class_counts::json::map(integer, bigint) as counts
+                    from ({newest}) where at_us < $until_us))
+),
+parts as (
+  select period, confidence, unit_km2,
+         unnest(list_prepend({{'key': null::integer, 'value': units}}, map_entries(counts))) as part
+    from tiles
+)
+select period, part.key, count(*), sum(part.value)::bigint,
+       coalesce(sum(part.value * unit_km2), 0), coalesce(sum(confidence * part.value), 0),
+       coalesce(sum(part.value) filter (where confidence is not null), 0)::bigint
+  from parts where part.key is null or part.value > 0 group by all
+"""
+
+PROBE = f"select count(hash(columns(*))) from {FILES}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """The file of a run over a scene."""
+
+    run_id: UUID
+    scene_id: UUID
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +144,23 @@ class Analyst:
         self._limits = limits
         self._seats = threading.BoundedSemaphore(limits.at_once)
 
-    def find(self, files: dict[UUID, Path], question: Question) -> Findings:
+    def find(self, files: Sequence[RunFile], question: Question) -> Findings:
         """What these files hold. Those that are missing or damaged are told and left out.
 
         Raises TooManyRequests while as many questions as may be are being answered,
         ServiceUnavailable when the answer takes too long, InvalidInput when it takes too much.
         """
         with self._seat():
-            unread = [
-                Unread(run, why)
-                for run, path in files.items()
-                if (why := fault_of(path)) is not None
-            ]
-            left_out = {one.run_id for one in unread}
-            good = {run: path for run, path in files.items() if run not in left_out}
-            with self._connection([*good.values()]) as connection:
+            faults = {one: fault_of(one.path) for one in files}
+            good = [one for one, fault in faults.items() if fault is None]
+            with self._connection([one.path for one in good]) as connection:
                 rows, damaged = answer(connection, good, question)
             parts = [Part(*row) for row in rows]
         return Findings(
             classes=[one for one in parts if one.value is not None],
             periods=[one for one in parts if one.value is None],
             runs=len(good) - len(damaged),
-            unread=unread + damaged,
+            unread=[Unread(one.run_id, fault) for one, fault in faults.items() if fault] + damaged,
         )
 
     @contextmanager
@@ -230,46 +237,63 @@ def confine(connection: "DuckDBPyConnection", paths: Sequence[Path]) -> None:
 
 
 def answer(
-    connection: "DuckDBPyConnection", files: dict[UUID, Path], question: Question
+    connection: "DuckDBPyConnection", files: Sequence[RunFile], question: Question
 ) -> tuple[list[tuple[Any, ...]], list[Unread]]:
     """Rows of FOUND. A file whose inside turns out to be damaged is found, told and left out."""
     import duckdb
 
-    hopeless = (duckdb.InterruptException, duckdb.OutOfMemoryException)
     try:
-        return found(connection, [*files.values()], question), []
-    except hopeless:
+        return found(connection, files, question), []
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         raise
     except duckdb.Error:
-        sound = {run: path for run, path in files.items() if is_sound(connection, path)}
+        sound = [one for one in files if is_sound(connection, one.path)]
         if len(sound) == len(files):
             raise
-        damaged = [Unread(run, "damaged") for run in files if run not in sound]
-        return found(connection, [*sound.values()], question), damaged
+        damaged = [Unread(one.run_id, "damaged") for one in files if one not in sound]
+        return found(connection, sound, question), damaged
 
 
 def found(
-    connection: "DuckDBPyConnection", paths: Sequence[Path], question: Question
+    connection: "DuckDBPyConnection", files: Sequence[RunFile], question: Question
 ) -> list[tuple[Any, ...]]:
     """Rows of FOUND; none where there are no files."""
-    if not paths:
+    if not files:
         return []
-    listed = [str(path) for path in paths]
-    bounds = values_of(question)
-    boxes = [box_values(n, box) for n, box in enumerate(question.boxes or ())]
-    inside = [INSIDE.format(n=n) for n in range(len(boxes))]
-    args: dict[str, Any] = {"paths": listed, **bounds}
-    if boxes:
-        split: list[str] = []
-        for sql, values, box in zip(inside, boxes, question.boxes or (), strict=True):
-            rows = connection.execute(SPLIT.format(inside=sql), {"paths": listed, **values})
-            split += [name for name, wkb in rows.fetchall() if touches(wkb, box)]
-            args |= values
-        args["split"] = split
-    there = [LIES_THERE.format(inside=sql) for sql in inside] or ["true"]
-    seen = " union all ".join(SEEN.format(there=sql) for sql in there)
-    statement = FOUND.format(seen=seen, period=PERIODS[question.period])
-    return connection.execute(statement, args).fetchall()
+    runs = Counter(one.scene_id for one in files)
+    groups = {
+        "alone": [str(one.path) for one in files if runs[one.scene_id] == 1],
+        "shared": [str(one.path) for one in files if runs[one.scene_id] > 1],
+    }
+    there, args = places(connection, files, question.boxes)
+    parts = []
+    for name, paths in groups.items():
+        if paths:
+            seen = " union all ".join(SEEN.format(files=name, there=sql) for sql in there)
+            parts.append(f"({NEWEST.format(seen=seen) if name == 'shared' else seen})")
+            args[name] = paths
+    statement = FOUND.format(newest=" union all ".join(parts), period=PERIODS[question.period])
+    return connection.execute(statement, args | values_of(question)).fetchall()
+
+
+def places(
+    connection: "DuckDBPyConnection", files: Sequence[RunFile], boxes: tuple[Box, ...] | None
+) -> tuple[list[str], dict[str, Any]]:
+    """Conditions on rows, of which one at most is true of any, and their values."""
+    if boxes is None:
+        return ["true"], {}
+    paths = {"paths": [str(one.path) for one in files]}
+    args: dict[str, Any] = {}
+    split: list[str] = []
+    conditions: list[str] = []
+    for n, box in enumerate(boxes):
+        inside, values = INSIDE.format(n=n), box_values(n, box)
+        rows = connection.execute(SPLIT.format(inside=inside), paths | values)
+        split += [name for name, wkb in rows.fetchall() if touches(wkb, box)]
+        others = "".join(f" and not ({one})" for one in conditions)
+        conditions.append(LIES_THERE.format(inside=inside) + others)
+        args |= values
+    return conditions, args | {"split": split}
 
 
 def is_sound(connection: "DuckDBPyConnection", path: Path) -> bool:

@@ -11,7 +11,8 @@ from constellation_pipelines.store.database import Connection
 MARGIN_DEG = 0.5
 
 RUNS = """
-select r.id, to_char(r.created_at at time zone 'utc', 'YYYY-MM-DD') as date, r.tiles_reused
+select r.id, r.scene_id, r.tiles_reused,
+       to_char(r.created_at at time zone 'utc', 'YYYY-MM-DD') as date
   from constellation.runs r join constellation.scenes s on s.id = r.scene_id
  where r.model_id = %(model_id)s and r.state = 'COMPLETED'
    and (%(scene_id)s::uuid is null or r.scene_id = %(scene_id)s)
@@ -44,6 +45,7 @@ class CompletedRun:
     """A run that has its file in the lake. `date` is yyyy-mm-dd, that of its folder."""
 
     id: UUID
+    scene_id: UUID
     date: str
     tiles_reused: int
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import duckdb
 import pytest
@@ -24,6 +24,7 @@ from constellation_pipelines.lake.analytics import (
     Limits,
     Period,
     Question,
+    RunFile,
     confine,
 )
 from tests.conftest import CHECKOUT
@@ -40,12 +41,21 @@ class Lake:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: dict[UUID, Path] = {}
+        self.scenes: dict[UUID, str] = {}
 
     def add(self, tiles: list[Tile], scene: str = "coast") -> UUID:
         run = new_id()
         self.files[run] = self.folder / f"{run}.parquet"
+        self.scenes[run] = scene
         results.write(self.files[run], run, tiles, scene)
         return run
+
+    @property
+    def runs(self) -> list[RunFile]:
+        return [
+            RunFile(run, uuid5(NAMESPACE_OID, self.scenes[run]), path)
+            for run, path in self.files.items()
+        ]
 
     def ask(
         self,
@@ -58,7 +68,7 @@ class Lake:
     ) -> Findings:
         boxes = None if bbox is None else boxes_of(bbox)
         question = Question(period, dense, boxes, first, last)
-        return Analyst(PATIENT).find(self.files, question)
+        return Analyst(PATIENT).find(self.runs, question)
 
 
 @pytest.fixture
@@ -291,15 +301,15 @@ def test_an_answer_that_takes_too_long_is_given_up(lake: Lake) -> None:
     many(lake)
     analyst = Analyst(Limits(timeout_s=0.001))
     with pytest.raises(ServiceUnavailable, match="longer than"):
-        analyst.find(lake.files, Question("day", False))
+        analyst.find(lake.runs, Question("day", False))
     with pytest.raises(ServiceUnavailable):  # and gives its seat back
-        Analyst(Limits(timeout_s=0.001, at_once=1)).find(lake.files, Question("day", False))
+        Analyst(Limits(timeout_s=0.001, at_once=1)).find(lake.runs, Question("day", False))
 
 
 def test_an_answer_that_takes_too_much_memory_is_refused(lake: Lake) -> None:
     many(lake)
     with pytest.raises(InvalidInput, match="of memory"):
-        Analyst(Limits(timeout_s=60, memory_mb=2)).find(lake.files, Question("day", False))
+        Analyst(Limits(timeout_s=60, memory_mb=2)).find(lake.runs, Question("day", False))
 
 
 def test_only_so_many_questions_are_answered_at_once(lake: Lake) -> None:
@@ -310,7 +320,7 @@ def test_only_so_many_questions_are_answered_at_once(lake: Lake) -> None:
     def ask() -> None:
         begin.wait(30)
         try:
-            answered.append(analyst.find(lake.files, Question("day", False)).total().tiles)
+            answered.append(analyst.find(lake.runs, Question("day", False)).total().tiles)
         except TooManyRequests as error:
             refused.append(error.retry_after_s)
 
@@ -321,4 +331,4 @@ def test_only_so_many_questions_are_answered_at_once(lake: Lake) -> None:
         thread.join(120)
     assert len(answered) + len(refused) == 4
     assert refused, "they were asked at once"
-    assert analyst.find(lake.files, Question("day", False)).total().tiles == answered[0]
+    assert analyst.find(lake.runs, Question("day", False)).total().tiles == answered[0]
