@@ -188,9 +188,11 @@ def test_tiles_count_whole_where_their_bounds_touch_the_box(lake: Lake) -> None:
     assert (found.total().area_km2, found.total().units) == (25.0, 64)
 
 
-@pytest.fixture
-def fiji(lake: Lake) -> Lake:
-    """Five tiles from 179.8 to -179.7, the third of which 180 degrees cuts in two."""
+@pytest.fixture(params=[1, 2], ids=["one run", "two runs"])
+def fiji(lake: Lake, request: pytest.FixtureRequest) -> Lake:
+    """Five tiles from 179.75 to -179.75, the third of which 180 degrees cuts in two; computed once,
+    or a day before as well.
+    """
     boxes = [
         (shapely.box(179.75, 45, 179.85, 45.1),),
         (shapely.box(179.85, 45, 179.95, 45.1),),
@@ -198,9 +200,18 @@ def fiji(lake: Lake) -> Lake:
         (shapely.box(-179.95, 45, -179.85, 45.1),),
         (shapely.box(-179.85, 45, -179.75, 45.1),),
     ]
-    lake.add(
-        [tile(n, {n: 1}, footprint=results.footprint(*parts)) for n, parts in enumerate(boxes)]
-    )
+    for run in range(request.param):
+        lake.add(
+            [
+                tile(
+                    n,
+                    {n if run == 0 else 9: 1},
+                    at=START - timedelta(days=run),
+                    footprint=results.footprint(*parts),
+                )
+                for n, parts in enumerate(boxes)
+            ]
+        )
     return lake
 
 
