@@ -51,6 +51,8 @@ ACCESS: dict[str, Scope | None] = {
     "stream": Scope.VIEWER,
     "show_usage": Scope.VIEWER,
     "show_leaderboard": Scope.VIEWER,
+    "show_classes": Scope.VIEWER,
+    "show_series": Scope.VIEWER,
     "list_webhooks": Scope.OPERATOR,
     "add_webhook": Scope.OPERATOR,
     "remove_webhook": Scope.OPERATOR,

@@ -341,6 +341,18 @@ STANDING: Json = {"rank": 1, "account": "ann"} | {
 }
 DAYS: Json = {"first_day": "2026-11-01", "last_day": "2026-11-30"}
 
+FIGURES: Json = {"tiles": 33, "count": 2112, "area_km2": 251.9, "confidence": 0.91}
+FOUND: Json = FIGURES | {"value": 9, "name": "SeaLake", "share": 0.878}
+RESULTS: Json = {
+    "model": MODEL,
+    "unit": "chip",
+    "runs": 1,
+    "tiles_reused": 4,
+    "missing": 1,
+    "missing_runs": [{"run_id": RUN_ID, "reason": "missing"}],
+    "total": {"tiles": 35, "count": 2240, "area_km2": 286.9, "confidence": 0.89},
+}
+
 SESSION: Json = {
     "account": "ann",
     "scope": "operator",
@@ -395,6 +407,12 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
         ("list_deliveries", "200", {"items": [DELIVERY], "next": None}),
         ("show_usage", "200", USAGE),
         ("show_leaderboard", "200", DAYS | {"items": [STANDING]}),
+        ("show_classes", "200", RESULTS | {"items": [FOUND]}),
+        (
+            "show_series",
+            "200",
+            RESULTS | {"by": "day", "items": [FOUND | {"period": "2026-11-25"}]},
+        ),
         ("sign_in", "201", SESSION),
         ("show_session", "200", SESSION),
         ("show_sign_in", "200", {"oidc_name": "Example Login"}),
@@ -427,6 +445,13 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
         ),
     )
 } | {
+    ("show_classes", "200", "text/csv"): (
+        "value,name,tiles,count,area_km2,share,confidence\r\n9,SeaLake,33,2112,251.9,0.878,0.91\r\n"
+    ),
+    ("show_series", "200", "text/csv"): (
+        "period,value,name,tiles,count,area_km2,share,confidence\r\n"
+        "2026-11-25,9,SeaLake,33,2112,251.9,0.878,0.91\r\n"
+    ),
     ("list_tiles", "200", "application/geo+json"): TILES,
     ("follow_logs", "200", "text/event-stream"): LINE,
     ("show_usage", "200", "text/csv"): (

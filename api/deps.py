@@ -13,6 +13,7 @@ from api.live.samples import Samples
 from api.login import SignIn
 from constellation_pipelines.domain.account import Principal
 from constellation_pipelines.domain.errors import Unauthenticated
+from constellation_pipelines.lake.analytics import Analyst
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
 from constellation_pipelines.store.tenancy import Tenancy
@@ -77,6 +78,7 @@ pool_of = part("database", Database)  # in which no account's rows are seen
 hub_of = part("hub", Hub)
 lines_of = part("lines", Lines)
 samples_of = part("samples", Samples)
+analyst_of = part("analyst", Analyst)
 guard_of = part("guard", Guard)
 
 
@@ -98,6 +100,7 @@ DatabasePart = Annotated[Database, Depends(database_of)]
 HubPart = Annotated[Hub, Depends(hub_of)]
 LinesPart = Annotated[Lines, Depends(lines_of)]
 SamplesPart = Annotated[Samples, Depends(samples_of)]
+AnalystPart = Annotated[Analyst, Depends(analyst_of)]
 TenancyPart = Annotated[Tenancy, Depends(current_tenancy)]
 SignInPart = Annotated[SignIn | None, Depends(sign_in_of)]
 GuardPart = Annotated[Guard, Depends(guard_of)]

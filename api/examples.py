@@ -18,8 +18,10 @@ OF_PARAMETERS: dict[str, Any] = {
     "first_day": "2026-11-01",
     "follow": False,
     "format": "json",
+    "from": "2026-11-01",
     "idempotency-key": "9f1f6f0e-cape-lookout",
     "iss": "https://login.example.org/",
+    "job": ID,
     "job_id": ID,
     "last-event-id": 0,
     "last_day": "2026-11-30",
@@ -30,11 +32,13 @@ OF_PARAMETERS: dict[str, Any] = {
     "next": "/scenes/",
     "radius_m": 100_000,
     "run_id": ID,
+    "scene": "s2_cape_lookout",
     "seconds": 600,
     "sort": "newest",
     "state": ["RUNNING"],
     "step_s": 5,
     "submitted_by": "local",
+    "to": "2026-11-30",
     "uuid": "SIM-0",
     "webhook_id": ID,
 }
@@ -43,6 +47,7 @@ OF_PARAMETERS: dict[str, Any] = {
 OF_OPERATIONS: dict[str, dict[str, Any]] = {
     "show_model": {"reference": "eurosat-landcover@1"},
     "end_login": {"state": "af0ifjsldkj"},
+    "show_series": {"by": "day"},
     "show_scene": {"reference": "s2_cape_lookout"},
 }
 

@@ -11,6 +11,7 @@ Link = dict[str, Any]
 OF_JOB = ("show_job", "change_job", "cancel_job", "retry_job", "follow_logs")
 OF_RUN = ("show_run", "list_tiles")
 OF_AREA = ("show_area", "remove_area")
+OF_RESULTS = ("show_classes", "show_series")
 OF_WEBHOOK = ("list_deliveries", "remove_webhook")
 
 
@@ -54,6 +55,7 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
         "show_scene": found(reference="scene_key"),
         "show_model": found(reference="model"),
         "list_samples": found(uuid="device_uuid"),
+        **each(OF_RESULTS, model="model", job="job_id", scene="scene_key"),
     },
     ("list_tiles", "200"): {"list_tiles": onward("run_id", "after")},
     ("add_scene", "200"): {"show_scene": found(reference="key")},
@@ -69,8 +71,10 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
     ("list_models", "200"): {
         "show_model": found(reference="items/0/reference"),
         "list_jobs": found(model="items/0/reference"),
+        **each(OF_RESULTS, model="items/0/reference"),
     },
-    ("show_model", "200"): {"list_jobs": found(model="reference")},
+    ("show_model", "200"): {"list_jobs": found(model="reference")}
+    | each(OF_RESULTS, model="reference"),
     ("list_gpus", "200"): {
         "list_samples": found(uuid="items/0/uuid"),
         "show_run": found(run_id="items/0/held_by/run_id"),
@@ -79,6 +83,8 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
     ("add_webhook", "201"): WEBHOOK,
     ("list_webhooks", "200"): each(OF_WEBHOOK, webhook_id="items/0/id"),
     ("list_deliveries", "200"): {"list_deliveries": onward("webhook_id", "cursor")},
+    ("show_classes", "200"): {"show_series": found(model="model")},
+    ("show_series", "200"): {"show_classes": found(model="model")},
     ("show_session", "200"): {"show_usage": found(account="account")},
     ("sign_in", "201"): {"show_usage": found(account="account")},
     ("show_leaderboard", "200"): {"show_usage": found(account="items/0/account")},

@@ -16,6 +16,7 @@ from api.login import SignIn
 from api.origins import OwnOrigin
 from api.routers import (
     about,
+    analytics,
     areas,
     audit,
     gpus,
@@ -33,6 +34,7 @@ from api.routers import (
 )
 from constellation_pipelines.domain.errors import InvalidInput
 from constellation_pipelines.events.bus import Bus
+from constellation_pipelines.lake.analytics import Analyst
 from constellation_pipelines.remote.hosts import allowed_by
 from constellation_pipelines.settings import Settings
 from constellation_pipelines.store.database import Database
@@ -40,7 +42,7 @@ from constellation_pipelines.store.tenancy import NOBODY
 
 ROOMS = (
     *(jobs, logs, runs, gpus, scenes, areas, models, stream),
-    *(webhooks, usage, session, login, audit, about, health),
+    *(webhooks, usage, analytics, session, login, audit, about, health),
 )
 VERSION = "1"  # of the API, as in its paths
 POOL_SIZE = 40  # handlers run in a thread pool of 40
@@ -91,6 +93,7 @@ def create_app(
     app.state.hub = hub
     app.state.lines = lines
     app.state.samples = samples
+    app.state.analyst = Analyst()
     app.state.guard = guard
     app.state.sign_in = SignIn.of(settings)
     app.add_middleware(BodyLimit)

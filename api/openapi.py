@@ -51,6 +51,9 @@ REFUSALS: dict[str, tuple[str, str, str | None]] = {
     "503": ("Unavailable", "Something that is needed does not answer right now", "Retry-After"),
 }
 
+# Parameters of a query that name something that must be there; others only narrow a list.
+SOUGHT = {"job", "scene"}
+
 
 def install(app: FastAPI) -> None:
     """Let the app describe its errors as they are: every failure is a problem."""
@@ -112,7 +115,7 @@ def refused_with(method: str, operation: dict[str, Any]) -> list[str]:
     applies = {
         "401": needed is not PUBLIC or has_body,
         "403": True,
-        "404": any(parameter["in"] == "path" for parameter in parameters),
+        "404": any(one["in"] == "path" or one["name"] in SOUGHT for one in parameters),
         "409": method != "get" and needed is not PUBLIC,
         "413": has_body,
         "422": has_body or bool(parameters),

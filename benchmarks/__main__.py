@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.measurement import save, table
 
-NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote")
+NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote", "analytics")
 WITH = {"api": ("streams",)}  # what is measured too where this is asked for
 
 

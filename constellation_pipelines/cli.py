@@ -21,6 +21,7 @@ GROUPS = {
     "models": "Add, check and look at models.",
     "jobs": "Submit and follow jobs.",
     "runs": "Look at a job's runs and their tiles.",
+    "analytics": "Count what models found.",
     "webhooks": "Have other programs told of jobs.",
     "accounts": "Make accounts and say what each may use.",
     "keys": "Make and revoke keys.",

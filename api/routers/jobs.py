@@ -10,6 +10,7 @@ from starlette.convertors import register_url_convertor
 from api import cursor as cursors
 from api import submission
 from api.deps import DatabasePart, PrincipalPart
+from api.places import box_of, degrees
 from api.routing import JobPart, Route
 from api.schemas.base import NO_CONTROLS, Instant, Line, Reference
 from api.schemas.job import (
@@ -87,9 +88,6 @@ class JobQuery(BaseModel):
         """The filter asked for. Raises InvalidInput."""
         if (self.near is None) != (self.radius_m is None):
             raise InvalidInput("near and radius_m go together: give both", field="near")
-        box = None if self.bbox is None else degrees(self.bbox, "bbox", 4)
-        if box is not None and box[1] > box[3]:
-            raise InvalidInput("south is above north: write west,south,east,north", field="bbox")
         near = None if self.near is None else degrees(self.near, "near", 2)
         return JobFilter(
             states=None if self.state is None else tuple(self.state),
@@ -97,7 +95,7 @@ class JobQuery(BaseModel):
             model=self.model,
             created_after=self.created_after,
             created_before=self.created_before,
-            bbox=None if box is None else (box[0], box[1], box[2], box[3]),
+            bbox=None if self.bbox is None else box_of(self.bbox),
             near=None if near is None else (near[0], near[1]),
             radius_m=self.radius_m,
         )
@@ -225,17 +223,3 @@ def detail(connection: Connection, job: Job) -> JobDetail:
         progress=JobProgress.model_validate(far),
         runs=replies,
     )
-
-
-def degrees(text: str, name: str, count: int) -> list[float]:
-    """Numbers of a list such as `lon,lat`. Raises InvalidInput unless they are degrees."""
-    try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    limits = [180.0, 90.0] * (count // 2)
-    within = all(abs(number) <= limit for number, limit in zip(numbers, limits, strict=False))
-    if len(numbers) != count or not within:
-        form = {2: "lon,lat", 4: "west,south,east,north"}[count]
-        raise InvalidInput(f"{name} must be {form} in degrees", field=name)
-    return numbers

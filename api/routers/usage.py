@@ -1,7 +1,5 @@
 """Routes of usage."""
 
-import csv
-import io
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
@@ -12,6 +10,7 @@ from api.deps import DatabasePart, PrincipalPart
 from api.routing import Route
 from api.schemas.base import NO_CONTROLS, Day
 from api.schemas.usage import COLUMNS, Leaderboard, Standing, UsageReply, UsageRow
+from api.spreadsheet import csv_of
 from constellation_pipelines.domain import usage as sums
 from constellation_pipelines.domain.errors import InvalidInput, NotFound
 from constellation_pipelines.domain.usage import Usage
@@ -86,7 +85,8 @@ def show_usage(
         rows = usage.of_account(connection, name, first, last)
     shown = rows if query.by == "day,model" else GROUPED[query.by](rows)
     if query.format == "csv":
-        return Response(csv_of(shown), media_type="text/csv; charset=utf-8")
+        text = csv_of(COLUMNS, map(UsageRow.of, shown))
+        return Response(text, media_type="text/csv; charset=utf-8")
     return UsageReply.of(name, first, last, rows, shown)
 
 
@@ -111,19 +111,3 @@ def standing(rank: int, row: Usage) -> Standing:
         tiles=row.tiles,
         area_km2=row.area_km2,
     )
-
-
-def csv_of(rows: list[Usage]) -> str:
-    """Rows as CSV (RFC 4180) with a header; a cell that begins like a formula is none."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        form = UsageRow.of(row)
-        writer.writerow([plain(getattr(form, name)) for name in COLUMNS])
-    return text.getvalue()
-
-
-def plain(value: object) -> object:
-    """A value for a cell: spreadsheets take a text that begins with = + - @ for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t" else value

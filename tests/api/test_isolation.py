@@ -143,6 +143,7 @@ def furnish(service: Service, run: UUID) -> None:
 def ids_of(town: Town, path: str) -> str:
     """The path with Ann's ids in the places of its parameters."""
     reference = MODEL if "/models/" in path else town.scene
+    asked = f"?model={MODEL}&scene={town.scene}" if "/analytics/" in path else ""
     return (
         path.replace("{job_id}", town.job)
         .replace("{run_id}", town.run)
@@ -151,7 +152,7 @@ def ids_of(town: Town, path: str) -> str:
         .replace("{reference}", reference)
         .replace("{uuid}", "SIM-1")
         .replace("{account}", "ann")
-    )
+    ) + asked
 
 
 def bodies(town: Town, operation: str) -> Any:

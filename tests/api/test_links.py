@@ -94,6 +94,8 @@ def begin(place: Place, operation: str, status: str) -> tuple[dict[str, Any], An
         body = {"key": there.keys[Scope.VIEWER]}
     elif operation == "show_model":
         values["reference"] = there.model
+    elif operation in ("show_classes", "show_series"):
+        return {"model": there.model}, None
     _, path = LABELS[operation].split(" ")
     return {name: value for name, value in values.items() if "{" + name + "}" in path}, body
 

@@ -40,6 +40,8 @@ COMMANDS = {
     "add_area": ("areas", "add"),
     "show_area": ("areas", "show"),
     "remove_area": ("areas", "remove"),
+    "show_classes": ("analytics", "classes"),
+    "show_series": ("analytics", "series"),
     "list_webhooks": ("webhooks", "list"),
     "add_webhook": ("webhooks", "add"),
     "remove_webhook": ("webhooks", "remove"),
