@@ -58,6 +58,7 @@ ACCESS: dict[str, Scope | None] = {
     "remove_webhook": Scope.OPERATOR,
     "list_deliveries": Scope.OPERATOR,
     "list_audit": Scope.ADMIN,
+    "show_metrics": Scope.ADMIN,
 }
 
 

@@ -454,6 +454,10 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
     ),
     ("list_tiles", "200", "application/geo+json"): TILES,
     ("follow_logs", "200", "text/event-stream"): LINE,
+    ("show_metrics", "200", "text/plain"): (
+        "# HELP constellation_jobs jobs by state\n# TYPE constellation_jobs gauge\n"
+        'constellation_jobs{state="RUNNING"} 1.0\n'
+    ),
     ("show_usage", "200", "text/csv"): (
         f"day,model,gpu_s,energy_j,tiles,area_km2\r\n2026-11-25,{MODEL},4.6,1896.0,35,917.5\r\n"
     ),

@@ -11,6 +11,7 @@ from api.live.hub import Hub
 from api.live.lines import Lines
 from api.live.samples import Samples
 from api.login import SignIn
+from api.metrics import Requests
 from constellation_pipelines.domain.account import Principal
 from constellation_pipelines.domain.errors import Unauthenticated
 from constellation_pipelines.lake.analytics import Analyst
@@ -80,6 +81,7 @@ lines_of = part("lines", Lines)
 samples_of = part("samples", Samples)
 analyst_of = part("analyst", Analyst)
 guard_of = part("guard", Guard)
+requests_of = part("requests", Requests)
 
 
 async def sign_in_of(connection: HTTPConnection) -> SignIn | None:
@@ -100,6 +102,7 @@ DatabasePart = Annotated[Database, Depends(database_of)]
 HubPart = Annotated[Hub, Depends(hub_of)]
 LinesPart = Annotated[Lines, Depends(lines_of)]
 SamplesPart = Annotated[Samples, Depends(samples_of)]
+RequestsPart = Annotated[Requests, Depends(requests_of)]
 AnalystPart = Annotated[Analyst, Depends(analyst_of)]
 TenancyPart = Annotated[Tenancy, Depends(current_tenancy)]
 SignInPart = Annotated[SignIn | None, Depends(sign_in_of)]

@@ -24,6 +24,7 @@ from constellation_pipelines.domain.errors import (
 COOKIE = "constellation_session"
 CSRF_HEADER = "x-csrf-token"
 SIGN_IN = "/api/v1/session"  # where one asks to be let in
+METRICS = "/metrics"  # where Prometheus looks for them
 
 # 44xx as in HTTP; 1013 is to try again later.
 SOCKET_CODES: dict[type, int] = {
@@ -47,8 +48,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 401, 403, 429 or 503; a WebSocket is closed."""
-        guarded = scope["type"] in ("http", "websocket") and scope["path"].startswith("/api/")
-        if guarded:
+        if scope["type"] in ("http", "websocket") and is_guarded(scope["path"]):
             try:
                 await self._admit(scope)
             except ConstellationError as error:
@@ -99,6 +99,11 @@ class Gate:
         if is_known:
             raise Unauthenticated("this opens nothing any more")
         return await asyncio.to_thread(self._guard.look_up, token, address)
+
+
+def is_guarded(path: str) -> bool:
+    """Whether it is not for everybody."""
+    return path.startswith("/api/") or path == METRICS
 
 
 async def close(receive: Receive, send: Send, error: ConstellationError) -> None:

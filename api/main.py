@@ -13,6 +13,7 @@ from api.live.hub import Hub
 from api.live.lines import Lines
 from api.live.samples import Samples
 from api.login import SignIn
+from api.metrics import Measured, Requests
 from api.origins import OwnOrigin
 from api.routers import (
     about,
@@ -24,6 +25,7 @@ from api.routers import (
     jobs,
     login,
     logs,
+    metrics,
     models,
     runs,
     scenes,
@@ -42,7 +44,7 @@ from constellation_pipelines.store.tenancy import NOBODY
 
 ROOMS = (
     *(jobs, logs, runs, gpus, scenes, areas, models, stream),
-    *(webhooks, usage, analytics, session, login, audit, about, health),
+    *(webhooks, usage, analytics, session, login, audit, about, health, metrics),
 )
 VERSION = "1"  # of the API, as in its paths
 POOL_SIZE = 40  # handlers run in a thread pool of 40
@@ -95,11 +97,13 @@ def create_app(
     app.state.samples = samples
     app.state.analyst = Analyst()
     app.state.guard = guard
+    app.state.requests = Requests()
     app.state.sign_in = SignIn.of(settings)
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
     app.add_middleware(HeaderLimit)
+    app.add_middleware(Measured, requests=app.state.requests)
     errors.install(app)
     include_rooms(app)
     openapi.install(app)

@@ -1,4 +1,4 @@
-"""`constellation whoami|about|health`: who asks, what answers, and whether a job would run."""
+"""`constellation whoami|about|health|metrics`: who asks, what answers, whether a job would run."""
 
 import typer
 
@@ -55,3 +55,17 @@ def health(as_json: JsonFlag = False) -> None:
         )
     if not found["ready"]:
         raise ServiceUnavailable("a job submitted now would not run")
+
+
+@app.command()
+def metrics(as_json: JsonFlag = False) -> None:
+    """Show what Prometheus reads: jobs, queue, devices, requests. It takes the scope admin."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    with connect() as client:
+        text = client.text(f"{client.url}/metrics")
+    if not as_json:
+        typer.echo(text, nl=False)
+        return
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    print_json([{"name": s.name, "labels": s.labels, "value": s.value} for s in samples])

@@ -119,7 +119,7 @@ def reads(service: Service) -> list[str]:
         for path, operations in said["paths"].items()
         if "503" in operations.get("get", {"responses": {}})["responses"]
     ]
-    without = {"/readyz", "/api/v1/about", "/api/v1/session"}
+    without = {"/readyz", "/metrics", "/api/v1/about", "/api/v1/session"}
     pages = "/auth/oidc"  # without an identity provider they ask nobody
     kept = [path for path in asked if path not in without and not path.startswith(pages)]
     return [f"{path}?model=any" if "/analytics/" in path else path for path in kept]

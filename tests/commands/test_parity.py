@@ -53,6 +53,7 @@ COMMANDS = {
     "show_about": ("about",),
     "healthz": ("health",),
     "readyz": ("health",),
+    "show_metrics": ("metrics",),
 }
 
 # A browser keeps a cookie in the place of a key; a command sends its key with each request.
@@ -108,6 +109,12 @@ def test_health_says_what_is_missing_and_fails(constellation: Command) -> None:
     assert "would not run" in err
     code, out, _ = constellation("health", "--json")
     assert (code, json.loads(out)["ready"]) == (1, False)
+
+
+def test_metrics_are_told_as_prometheus_reads_them_or_as_json(constellation: Command) -> None:
+    assert "constellation_database_up 1.0" in constellation("metrics")[1]
+    found = {one["name"]: one["value"] for one in as_json(constellation("metrics", "--json"))}
+    assert found["constellation_database_up"] == 1
 
 
 def test_a_quote_is_told_in_sentences(constellation: Command, scene: str) -> None:
