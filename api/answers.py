@@ -353,6 +353,25 @@ RESULTS: Json = {
     "total": {"tiles": 35, "count": 2240, "area_km2": 286.9, "confidence": 0.89},
 }
 
+SEEN: Json = {
+    "model": MODEL,
+    "tiles": 35,
+    "area_km2": 917.5,
+    "bounds": [-76.7, 34.4, -76.3, 34.8],
+    "computed_at": at("07:30:05.6"),
+}
+TILEJSON: Json = {
+    "tilejson": "3.0.0",
+    "name": MODEL,
+    "tiles": [f"/api/v1/coverage/{MODEL}/{{z}}/{{x}}/{{y}}"],
+    "minzoom": 0,
+    "maxzoom": 22,
+    "bounds": [-76.7, 34.4, -76.3, 34.8],
+    "vector_layers": [
+        {"id": "tiles", "description": "Tiles", "fields": {"class": "Value of the class"}}
+    ],
+}
+
 SESSION: Json = {
     "account": "ann",
     "scope": "operator",
@@ -413,6 +432,8 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
             "200",
             RESULTS | {"by": "day", "items": [FOUND | {"period": "2026-11-25"}]},
         ),
+        ("list_coverage", "200", {"items": [SEEN]}),
+        ("show_coverage", "200", TILEJSON),
         ("sign_in", "201", SESSION),
         ("show_session", "200", SESSION),
         ("show_sign_in", "200", {"oidc_name": "Example Login"}),
@@ -453,6 +474,7 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
         "2026-11-25,9,SeaLake,33,2112,251.9,0.878,0.91\r\n"
     ),
     ("list_tiles", "200", "application/geo+json"): TILES,
+    ("show_map_tile", "200", "application/vnd.mapbox-vector-tile"): "",  # nothing is covered there
     ("follow_logs", "200", "text/event-stream"): LINE,
     ("show_metrics", "200", "text/plain"): (
         "# HELP constellation_jobs jobs by state\n# TYPE constellation_jobs gauge\n"

@@ -41,6 +41,9 @@ OF_PARAMETERS: dict[str, Any] = {
     "to": "2026-11-30",
     "uuid": "SIM-0",
     "webhook_id": ID,
+    "x": 1176,
+    "y": 1624,
+    "z": 12,
 }
 
 # Where one name has several meanings: by operation.

@@ -73,7 +73,10 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
         "list_jobs": found(model="items/0/reference"),
         **each(OF_RESULTS, model="items/0/reference"),
     },
-    ("show_model", "200"): {"list_jobs": found(model="reference")}
+    ("show_model", "200"): {
+        "list_jobs": found(model="reference"),
+        "show_coverage": found(model="reference"),
+    }
     | each(OF_RESULTS, model="reference"),
     ("list_gpus", "200"): {
         "list_samples": found(uuid="items/0/uuid"),
@@ -85,6 +88,7 @@ LINKS: dict[tuple[str, str], dict[str, Link]] = {
     ("list_deliveries", "200"): {"list_deliveries": onward("webhook_id", "cursor")},
     ("show_classes", "200"): {"show_series": found(model="model")},
     ("show_series", "200"): {"show_classes": found(model="model")},
+    ("list_coverage", "200"): {"show_coverage": found(model="items/0/model")},
     ("show_session", "200"): {"show_usage": found(account="account")},
     ("sign_in", "201"): {"show_usage": found(account="account")},
     ("show_leaderboard", "200"): {"show_usage": found(account="items/0/account")},

@@ -20,6 +20,7 @@ from api.routers import (
     analytics,
     areas,
     audit,
+    coverage,
     gpus,
     health,
     jobs,
@@ -44,7 +45,7 @@ from constellation_pipelines.store.tenancy import NOBODY
 
 ROOMS = (
     *(jobs, logs, runs, gpus, scenes, areas, models, stream),
-    *(webhooks, usage, analytics, session, login, audit, about, health, metrics),
+    *(webhooks, usage, analytics, coverage, session, login, audit, about, health, metrics),
 )
 VERSION = "1"  # of the API, as in its paths
 POOL_SIZE = 40  # handlers run in a thread pool of 40

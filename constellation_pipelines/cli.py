@@ -22,6 +22,7 @@ GROUPS = {
     "jobs": "Submit and follow jobs.",
     "runs": "Look at a job's runs and their tiles.",
     "analytics": "Count what models found.",
+    "coverage": "Look at what models covered, as a map.",
     "webhooks": "Have other programs told of jobs.",
     "accounts": "Make accounts and say what each may use.",
     "keys": "Make and revoke keys.",

@@ -51,6 +51,13 @@ class Client:
             reply_of(response, self.url)
         return response.text
 
+    def content(self, path: str) -> bytes:
+        """The bytes of the reply to GET, where they are no text."""
+        response = self._send("GET", path)
+        if not response.is_success:
+            reply_of(response, self.url)
+        return response.content
+
     def post(self, path: str, body: Any = None, *, headers: dict[str, str] | None = None) -> Any:
         """The reply to POST."""
         return self._call("POST", path, json=body, headers=headers)

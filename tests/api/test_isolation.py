@@ -152,6 +152,8 @@ def ids_of(town: Town, path: str) -> str:
         .replace("{reference}", reference)
         .replace("{uuid}", "SIM-1")
         .replace("{account}", "ann")
+        .replace("{model}", MODEL)
+        .replace("{z}/{x}/{y}", "0/0/0")
     ) + asked
 
 

@@ -113,7 +113,8 @@ def reads(service: Service) -> list[str]:
     said = httpx.get(f"{service.url}/openapi.json").json()
     id = str(new_id())
     names = ("reference", "uuid", "job_id", "run_id", "webhook_id", "area_id")
-    values = {"account": "me"} | dict.fromkeys(names, id)
+    values = {"account": "me", "model": "any"} | dict.fromkeys(names, id)
+    values |= dict.fromkeys("zxy", "0")
     asked = [
         path.format(**values)
         for path, operations in said["paths"].items()

@@ -96,7 +96,8 @@ def test_it_teaches_a_network_that_begins_as_another(
         teacher=Path(made[0].folder),
     )
     said = model.document["properties"]["mlm:hyperparameters"]
-    assert (said["start"], said["teacher"]) == ("eurosat-landcover@2", f"{NAME}@1")
+    assert said["start"] == "eurosat-landcover@2"
+    assert said["teacher"] == f"{NAME}@1 and eurosat-landcover@2"
     assert said["teacher_share"] == small.teacher_share
     assert trained.plan.architecture == "resnet-d-compact"
 
