@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -52,10 +52,35 @@ def train_package(
     beginning = start_of(began) if began else None
     if beginning:
         plan = replace(plan, architecture=beginning.architecture, width=beginning.width)
-    data_sha256 = file_sha256(data)
     taught_by = Together(*(teacher_of(model) for model in teach)) if teach else None
-    digests = [data_sha256, began.digest if began else None, *(model.digest for model in teach)]
-    checkpoint = checkpoints and checkpoints / checkpoint_name(plan, digests)
+    return learn(
+        data,
+        plan,
+        origins=[began.digest if began else None, *(model.digest for model in teach)],
+        start=beginning,
+        teacher=taught_by,
+        progress=progress,
+        checkpoints=checkpoints,
+        write=lambda trained, sha256: publish(trained, folder, version=version, data_sha256=sha256),
+    )
+
+
+def learn(
+    data: Path,
+    plan: TrainingPlan,
+    *,
+    origins: Sequence[str | None],
+    start: Start | None,
+    teacher: Together | None,
+    progress: Progress,
+    checkpoints: Path | None,
+    write: Callable[[Trained, str], Model],
+) -> tuple[Model, Trained]:
+    """Train on the archive, or go on from the checkpoint; `write` makes a package of what came out
+    and the archive's sha256. `origins` are the digests of whatever it begins from.
+    """
+    data_sha256 = file_sha256(data)
+    checkpoint = checkpoints and checkpoints / checkpoint_name(plan, [data_sha256, *origins])
     training, validation = eurosat.load(data)
     trained = train(
         training,
@@ -63,11 +88,11 @@ def train_package(
         plan,
         classes=len(eurosat.CLASSES),
         progress=progress,
-        start=beginning,
-        teacher=taught_by,
+        start=start,
+        teacher=teacher,
         checkpoint=checkpoint,
     )
-    model = publish(trained, folder, version=version, data_sha256=data_sha256)
+    model = write(trained, data_sha256)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return model, trained

@@ -15,11 +15,11 @@ from constellation_pipelines.inference.architectures import build
 from constellation_pipelines.inference.augment import resize
 from constellation_pipelines.inference.depthwise import with_fast_depthwise
 from constellation_pipelines.inference.eurosat_card import describe
-from constellation_pipelines.inference.eurosat_package import check_free, checkpoint_name
+from constellation_pipelines.inference.eurosat_package import check_free, learn
 from constellation_pipelines.inference.loading import first_difference
 from constellation_pipelines.inference.package import file_sha256, write_package
 from constellation_pipelines.inference.timm_networks import PREFIX
-from constellation_pipelines.inference.train import Progress, Start, Trained, train
+from constellation_pipelines.inference.train import Progress, Start, Trained
 from constellation_pipelines.inference.training_plan import TrainingPlan
 
 NAME = "eurosat-landcover-large"
@@ -60,23 +60,16 @@ def fine_tune(
     """
     check_free(folder)
     start = start_from(weights, plan.architecture)
-    data_sha256, weights_sha256 = file_sha256(data), file_sha256(weights)
-    named = checkpoint_name(plan, [data_sha256, weights_sha256])
-    checkpoint = checkpoints and checkpoints / named
-    training, validation = eurosat.load(data)
-    trained = train(
-        training,
-        validation,
+    return learn(
+        data,
         plan,
-        classes=len(eurosat.CLASSES),
-        progress=progress,
+        origins=[file_sha256(weights)],
         start=start,
-        checkpoint=checkpoint,
+        teacher=None,
+        progress=progress,
+        checkpoints=checkpoints,
+        write=lambda trained, sha256: publish(trained, folder, version=version, data_sha256=sha256),
     )
-    model = publish(trained, folder, version=version, data_sha256=data_sha256)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
-    return model, trained
 
 
 def start_from(weights: Path, architecture: str) -> Start:
