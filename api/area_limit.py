@@ -1,6 +1,7 @@
 """What an area is told that has too many vertices to be read at all."""
 
 import asyncio
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,22 +49,27 @@ class AreaLimit:
             if body.size_bytes <= MAX_BODY_BYTES:
                 await self._app(scope, body.replayed, send)
                 return
-        if await self._is_counted(body) and body.vertices.count > MAX_VERTICES:
-            error = too_many_vertices(member, f"about {body.vertices.count}")
-            refusal = errors.on_known(Request(scope), error)
-        else:
-            refusal = too_large(MAX_BODY_BYTES, ADVICE if body.vertices.count else "")
-        await refusal(scope, receive, send)
+        await self._count(body)
+        await refusal_of(body, member, scope)(scope, receive, send)
 
-    async def _is_counted(self, body: "Passing") -> bool:
-        """Let the rest of a body pass by; whether all of it came in time and within the size."""
+    async def _count(self, body: "Passing") -> None:
+        """Let the rest of a body pass by, while it comes in time and within the size."""
         body.forget()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._counting_s), self._turns:
                 await body.read(MAX_COUNTED_BYTES, keep=False)
-        except TimeoutError:
-            return False
-        return body.size_bytes <= MAX_COUNTED_BYTES
+
+
+def refusal_of(body: "Passing", member: str, scope: Scope) -> errors.ProblemResponse:
+    """What is said of a body that is not read, by what of it has passed."""
+    count = body.vertices.count
+    if count <= MAX_VERTICES or body.size_bytes > MAX_COUNTED_BYTES:
+        return too_large(MAX_BODY_BYTES, ADVICE if count else "")
+    came = f"about {count}" if body.has_ended else f"at least {count}"
+    refusal = errors.on_known(Request(scope), too_many_vertices(member, came))
+    if not body.has_ended:
+        refusal.headers["Connection"] = "close"
+    return refusal
 
 
 class Passing:
@@ -75,6 +81,11 @@ class Passing:
         self._receive = receive
         self._kept = bytearray()  # many small parts would take more room one by one
         self._end: Message | None = None  # the last message of it, once that has come
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of it has come."""
+        return self._end is not None
 
     async def read(self, max_bytes: int, *, keep: bool) -> None:
         """Read on to its end, or until it has more than so many bytes."""

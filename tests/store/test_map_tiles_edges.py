@@ -53,7 +53,7 @@ def shared(postgres: PostgresServer, template: str) -> Iterator[Database]:
 
 def size_m(z: int) -> float:
     """How wide a map tile is."""
-    return 2 * HALF_M / 2**z
+    return 2 * HALF_M / 2.0**z
 
 
 def extent(place: MapTile, grown_px: float = 0.0) -> Polygon:
