@@ -1,6 +1,7 @@
 """Chips whose two best classes bfloat16 cannot tell apart are decided in float32."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,43 @@ def test_only_near_ties_are_asked_again_each_by_itself() -> None:
     assert [chip.item() for chip in asked] == [1.0]
     assert logits[:3].tolist() == [[5.0, 0.0], [0.0, 9.0], [0.0, 5.0]]
     assert logits[3, 0].isnan(), "a network that fails is not asked again"
+
+
+def test_a_flat_chip_is_computed_once_whatever_the_batch_it_comes_in() -> None:
+    """Fill beyond a scene's edge, and saturated clouds: thousands of chips, all the same tie."""
+    white, black = torch.full((1, 2, 4, 4), 2.0), torch.full((1, 2, 4, 4), -2.0)
+    spotted = white.clone()
+    spotted[0, 0, 3, 3] = 2.5
+    two_bands = torch.cat([white[:, :1], black[:, :1]], 1)
+    chips = [white, black, spotted, two_bands]
+    asked: list[Tensor] = []
+
+    def exact(chip: Tensor) -> Tensor:
+        asked.append(chip)
+        return torch.stack([chip.mean((2, 3))[:, 0], chip.sum((1, 2, 3))], 1)
+
+    near_ties = NearTies(exact, margin=1.0)
+    for _ in range(3):
+        logits = torch.zeros(4, 2)
+        assert near_ties.decide(logits, lambda i: chips[i]) == 4
+        assert torch.equal(logits, torch.cat([exact(chip) for chip in chips]))
+        del asked[-4:]
+    assert [any(chip is one for one in asked[:4]) for chip in chips] == [True] * 4
+    assert [chip is spotted for chip in asked[4:]] == [True, True], "only what is flat is known"
+
+
+def flat(value: int, _: int) -> Tensor:
+    return torch.full((1, 2, 4, 4), float(value))
+
+
+def test_no_more_than_some_flat_chips_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("constellation_pipelines.inference.near_ties.MOST_FLAT", 8)
+    near_ties = NearTies(lambda chip: chip.sum((2, 3)), margin=1.0)
+    for value in [*range(20), 0, 19]:
+        logits = torch.zeros(1, 2)
+        near_ties.decide(logits, partial(flat, value))
+        assert logits.tolist() == [[16.0 * value] * 2]
+        assert len(near_ties._flat) <= 8
 
 
 def test_the_margin_follows_from_what_rounding_does_to_it() -> None:
