@@ -49,7 +49,8 @@ class NearTies:
     def decide(self, logits: Tensor, chip: Callable[[int], Tensor]) -> int:
         """Put float32's logits in the place of near ties' (n, classes); how many those were.
 
-        `chip` gives the normalised pixels of the one with this number.
+        `chip` gives the normalised pixels of the one with this number (1, bands, px, px); a flat
+        chip, of a single value per band, as a view of that pixel.
         """
         near = (margins(logits) < self.margin).nonzero().flatten().tolist()
         for i in near:
@@ -57,15 +58,14 @@ class NearTies:
         return len(near)
 
     def _decided(self, chip: Tensor) -> Tensor:
-        """Logits (classes,) of one chip. Those of a flat one, of a single value per band, are
-        remembered: what fills a scene beyond its edge can be half of it, each chip the same tie.
+        """Logits (classes,) of one chip. Those of flat ones are remembered: what fills a scene
+        beyond its edge can be half of it, each chip the same tie.
         """
-        corner = chip[:, :, :1, :1]
-        if not bool((chip == corner).all()):
+        if chip.stride()[2:] != (0, 0):
             return self._exact(chip)[0]
-        values = corner.numpy().tobytes()
+        values = chip[0, :, 0, 0].numpy().tobytes()
         if (found := self._flat.get(values)) is None:
-            found = self._exact(chip)[0]
+            found = self._exact(chip.contiguous())[0]
             if len(self._flat) >= MOST_FLAT:
                 self._flat.clear()
             self._flat[values] = found
