@@ -11,6 +11,7 @@ from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard, Task
 from constellation_pipelines.inference.folding import fold_batch_norms
 from constellation_pipelines.inference.fusing import fused
+from constellation_pipelines.inference.letting_go import letting_go
 from constellation_pipelines.inference.near_ties import (
     LEAST_EXAMPLES,
     NearTies,
@@ -77,6 +78,12 @@ class Network:
             return found.reshape(len(found), 1, *found.shape[-2:])
         return found
 
+    @property
+    def on_device(self) -> bool:
+        """Whether its numbers lie on the device, and all of its work is done there."""
+        module = self.module
+        return isinstance(module, nn.Module) and weights_mb(module) > 0
+
     def warm_up(self) -> float:
         """Run one empty batch, so that the first real one pays for no set-up; milliseconds.
 
@@ -91,7 +98,7 @@ class Network:
                 f"says {(size, *self._answer_shape())}"
             )
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            wait_for(self.device)
         return 1000 * (time.perf_counter() - began)
 
     def tune(self) -> None:
@@ -104,11 +111,15 @@ class Network:
 
     def _seconds(self, size: int) -> float | None:
         """What a batch takes; None where it would take more than its share of the memory."""
+        # What other networks' batches took once is not this one's.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
         try:
-            for _ in range(2):  # the first one sets up
-                began = time.perf_counter()
-                self.answer(self._empty(size))
-                torch.cuda.synchronize(self.device)
+            with letting_go():
+                for _ in range(2):  # the first one sets up
+                    began = time.perf_counter()
+                    self.answer(self._empty(size))
+                    wait_for(self.device)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             return None
@@ -174,6 +185,13 @@ class Network:
                 return bool(module(self._empty(1)).isfinite().all())
         except (RuntimeError, TypeError, ValueError):
             return False
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the GPU has done what this thread gave it. Not all of its streams: one of them may be
+    capturing a graph, and waiting for that is an error which breaks both.
+    """
+    torch.cuda.current_stream(device).synchronize()
 
 
 def type_for(card: ModelCard, device: torch.device) -> torch.dtype:
