@@ -16,13 +16,12 @@ from constellation_pipelines.inference.batch import Batch
 from constellation_pipelines.inference.cuda_lane import CudaLane, gauge_of
 from constellation_pipelines.inference.faulty_device import DeviceLost, FaultyDevice
 from constellation_pipelines.inference.lanes import Lane, ProcessorLane
-from constellation_pipelines.inference.network import MEBIBYTE, Network
+from constellation_pipelines.inference.network import CUDA_LANES, MEBIBYTE, Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.turns import Turns
 
 LEAST_CONTEXT_MB = 100
 MOST_CONTEXT_MB = 2000  # what is above this belongs to another process
-CUDA_LANES = 2  # one copies while the other computes
 
 NO_ROOM = ("ALLOC_FAILED", "can't allocate memory", "CUDA error: out of memory")
 

@@ -25,7 +25,8 @@ BATCH = 64
 SLICE_PX = 1 << 18
 DENSE_SLICE_PX = 1 << 17
 LARGEST_BATCH = 4096
-LARGEST_SHARE = 0.8  # of a GPU's memory
+CUDA_LANES = 2  # of a GPU: one copies while the other computes
+LARGEST_SHARE = 0.8  # of a GPU's memory that nobody holds, for the batches of all lanes
 LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
 MEBIBYTE = 2**20
 
@@ -114,6 +115,7 @@ class Network:
         # What other networks' batches took once is not this one's.
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)
+        held = torch.cuda.memory_reserved(self.device)
         try:
             with letting_go():
                 for _ in range(2):  # the first one sets up
@@ -124,7 +126,7 @@ class Network:
             torch.cuda.empty_cache()
             return None
         total = torch.cuda.get_device_properties(self.device).total_memory
-        if torch.cuda.max_memory_reserved(self.device) > LARGEST_SHARE * total:
+        if not has_room(torch.cuda.max_memory_reserved(self.device) - held, total - held):
             torch.cuda.empty_cache()
             return None
         return time.perf_counter() - began
@@ -183,6 +185,8 @@ class Network:
         try:
             with torch.inference_mode():
                 return bool(module(self._empty(1)).isfinite().all())
+        except torch.OutOfMemoryError:  # says nothing of the type, and float32 takes twice as much
+            raise
         except (RuntimeError, TypeError, ValueError):
             return False
 
@@ -223,6 +227,11 @@ def weights_mb(module: Callable[[Tensor], Tensor]) -> float:
         return float(getattr(module, "weights_mb", 0.0))
     tensors = [*module.parameters(), *module.buffers()]
     return sum(one.numel() * one.element_size() for one in tensors) / MEBIBYTE
+
+
+def has_room(taken: int, free: int) -> bool:
+    """Whether each lane of a GPU can have a batch that takes so much of what is free, in bytes."""
+    return CUDA_LANES * taken <= LARGEST_SHARE * free
 
 
 def tuned_batch(seconds: Callable[[int], float | None], start: int, most: int) -> int:
