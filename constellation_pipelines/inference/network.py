@@ -12,6 +12,7 @@ from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard, Task
 from constellation_pipelines.inference.folding import fold_batch_norms
 from constellation_pipelines.inference.fusing import fused
+from constellation_pipelines.inference.letting_go import letting_go
 from constellation_pipelines.inference.near_ties import (
     LEAST_EXAMPLES,
     NearTies,
@@ -25,7 +26,8 @@ BATCH = 64
 SLICE_PX = 1 << 18
 DENSE_SLICE_PX = 1 << 17
 LARGEST_BATCH = 4096
-LARGEST_SHARE = 0.8  # of a GPU's memory
+CUDA_LANES = 2  # of a GPU: one copies while the other computes
+LARGEST_SHARE = 0.8  # of a GPU's memory that nobody holds, for the batches of all lanes
 LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
 MEBIBYTE = 2**20
 
@@ -79,6 +81,12 @@ class Network:
             return found.reshape(len(found), 1, *found.shape[-2:])
         return found
 
+    @property
+    def on_device(self) -> bool:
+        """Whether its numbers lie on the device, and all of its work is done there."""
+        module = self.module
+        return isinstance(module, nn.Module) and weights_mb(module) > 0
+
     def warm_up(self) -> float:
         """Run one empty batch, so that the first real one pays for no set-up; milliseconds.
 
@@ -93,7 +101,7 @@ class Network:
                 f"says {(size, *self._answer_shape())}"
             )
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            wait_for(self.device)
         return 1000 * (time.perf_counter() - began)
 
     def tune(self) -> None:
@@ -106,16 +114,21 @@ class Network:
 
     def _seconds(self, size: int) -> float | None:
         """What a batch takes; None where it would take more than its share of the memory."""
+        # What other networks' batches took once is not this one's.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
+        held = torch.cuda.memory_reserved(self.device)
         try:
-            for _ in range(2):  # the first one sets up
-                began = time.perf_counter()
-                self.answer(self._empty(size))
-                torch.cuda.synchronize(self.device)
+            with letting_go():
+                for _ in range(2):  # the first one sets up
+                    began = time.perf_counter()
+                    self.answer(self._empty(size))
+                    wait_for(self.device)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             return None
         total = torch.cuda.get_device_properties(self.device).total_memory
-        if torch.cuda.max_memory_reserved(self.device) > LARGEST_SHARE * total:
+        if not has_room(torch.cuda.max_memory_reserved(self.device) - held, total - held):
             torch.cuda.empty_cache()
             return None
         return time.perf_counter() - began
@@ -190,8 +203,17 @@ class Network:
         try:
             with torch.inference_mode():
                 return bool(module(self._empty(1)).isfinite().all())
+        except torch.OutOfMemoryError:  # says nothing of the type, and float32 takes twice as much
+            raise
         except (RuntimeError, TypeError, ValueError):
             return False
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the GPU has done what this thread gave it. Not all of its streams: one of them may be
+    capturing a graph, and waiting for that is an error which breaks both.
+    """
+    torch.cuda.current_stream(device).synchronize()
 
 
 def type_for(card: ModelCard, device: torch.device) -> torch.dtype:
@@ -223,6 +245,11 @@ def weights_mb(module: Callable[[Tensor], Tensor]) -> float:
         return float(getattr(module, "weights_mb", 0.0))
     tensors = [*module.parameters(), *module.buffers()]
     return sum(one.numel() * one.element_size() for one in tensors) / MEBIBYTE
+
+
+def has_room(taken: int, free: int) -> bool:
+    """Whether each lane of a GPU can have a batch that takes so much of what is free, in bytes."""
+    return CUDA_LANES * taken <= LARGEST_SHARE * free
 
 
 def tuned_batch(seconds: Callable[[int], float | None], start: int, most: int) -> int:
