@@ -1,6 +1,7 @@
 """A package's network, made ready to run fast on one device."""
 
 import copy
+import logging
 import time
 from collections.abc import Callable
 
@@ -30,6 +31,8 @@ LARGEST_SHARE = 0.8  # of a GPU's memory that nobody holds, for the batches of a
 LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
 MEBIBYTE = 2**20
 
+log = logging.getLogger(__name__)
+
 
 class Network:
     """A network with folded batch norms, channels last, in the device's fastest safe type.
@@ -57,8 +60,7 @@ class Network:
         if isinstance(module, nn.Module) and device.type == "cpu":
             self.module = fused(module, self._noise(self.slice))
         if exact is not None and self._answers_as_its_card_says():
-            self.near_ties = self._near_ties(exact)
-            self.weights_mb += weights_mb(exact)
+            self._decide(exact)
 
     @torch.inference_mode()
     def answer(self, chips: Tensor) -> Tensor:
@@ -145,6 +147,22 @@ class Network:
     def _answers_as_its_card_says(self) -> bool:
         found = self.module(self._empty(self.slice))
         return tuple(found.shape) == (self.slice, *self._answer_shape())
+
+    def _decide(self, exact: nn.Module) -> None:
+        """Take near ties once more in float32; where they are too many, everything, once."""
+        near_ties = self._near_ties(exact)
+        if not near_ties.too_many:
+            self.near_ties = near_ties
+            self.weights_mb += weights_mb(exact)
+            return
+        log.warning(
+            "%s runs in float32: bfloat16 leaves %.0f %% of its examples undecided",
+            self.card.reference,
+            100 * near_ties.share,
+        )
+        self.dtype = torch.float32
+        self.module = fused(exact, self._noise(self.slice))
+        self.weights_mb = weights_mb(exact)
 
     def _near_ties(self, exact: nn.Module) -> NearTies:
         card = self.card
