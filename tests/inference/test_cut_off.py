@@ -20,17 +20,18 @@ SIDE_PX = 256
 WINDOWS = tuple(
     Window(top, left, 64, 64) for top in range(0, SIDE_PX, 64) for left in range(0, SIDE_PX, 64)
 )
-TILED = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+TILED: dict[str, Any] = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "tiles": {**TILED, "interleave": "pixel"},
+    "strips": {"interleave": "pixel"},
+    "planes": {"interleave": "band"},
+}
 JP2 = {"driver": "JP2OpenJPEG", "REVERSIBLE": "YES", "QUALITY": "100"}
 FORMS: dict[str, dict[str, Any]] = {
     **{
         f"{codec}, {name}": {"compress": codec, **layout}
         for codec in ("none", "lzw", "deflate", "zstd", "packbits", "jpeg", "webp", "lerc")
-        for name, layout in {
-            "tiles": {**TILED, "interleave": "pixel"},
-            "strips": {"interleave": "pixel"},
-            "planes": {"interleave": "band"},
-        }.items()
+        for name, layout in LAYOUTS.items()
         if (codec, name) != ("webp", "planes")  # there is no such thing
     },
     "BigTIFF": {"compress": "deflate", "BIGTIFF": "YES", **TILED},
