@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from constellation_pipelines.domain.scene import Grid
+from constellation_pipelines.imagery.nodata import is_no_measurement
 
 
 @contextmanager
@@ -17,7 +18,8 @@ def open_on_grid(dataset: Any, grid: Grid, resampling: Any) -> Iterator[Any]:
     Bands keep their numbers. `resampling` is a rasterio.enums.Resampling. With `nearest` pixels
     keep their type and value: that is for masks and classes. With any other, pixels are floats that
     do not depend on the window they are read in, NaN where the dataset has no data by its nodata
-    value (in all bands at once, as where it is read directly), mask or alpha band; what has data is
+    value (in all bands at once, or in a band by itself, as where it is read directly), mask or
+    alpha band; what has data is
     not mixed with what has none. The VRT is made of the open dataset and of numbers, never of a
     text from a user.
     """
@@ -53,7 +55,7 @@ def _measurements(dataset: Any) -> dict[str, Any]:
         "nodata": math.nan,
         # GDAL would follow the nodata value and not look at the mask.
         "src_nodata": None if own_mask or alpha else dataset.nodata,
-        "UNIFIED_SRC_NODATA": "YES",
+        "UNIFIED_SRC_NODATA": "NO" if is_no_measurement(dataset.nodata) else "YES",
         # Half transparent is there, as where the alpha band is read directly.
         **({"src_alpha": alpha, "SRC_ALPHA_MAX": "1"} if alpha else {}),
     }

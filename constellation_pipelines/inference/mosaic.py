@@ -99,7 +99,8 @@ def best(means: Tensor, values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], T
     """
     if means.device.type != "cpu" or len(means) > FEW_CLASSES:
         top, number = means.max(0)
-        return values.take(number.cpu().numpy()), top
+        # Of 64 bits; 8 of them come back from a GPU.
+        return values.take(number.to(torch.uint8).cpu().numpy()), top
     if (values[1:] <= values[:-1]).any():
         numbers, top = best(means, np.arange(len(means), dtype=np.uint8))
         return values.take(numbers), top

@@ -17,6 +17,7 @@ from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.imagery.block_cache import block_cache, needed_bytes
 from constellation_pipelines.imagery.clouds import cloud_fraction
+from constellation_pipelines.imagery.nodata import is_no_measurement
 from constellation_pipelines.imagery.raster import open_raster
 from constellation_pipelines.imagery.resampled import open_on_grid
 
@@ -194,13 +195,16 @@ def validity(
 ) -> NDArray[np.bool_]:
     """Pixels that hold data.
 
-    Not those whose bands are all nodata (one dark band may well have that value), nor those with a
-    NaN or infinite value in any band, nor those the file's own mask leaves out.
+    Not those whose bands are all nodata (one dark band may well have that value), nor those of
+    which one band is where that value is no measurement, nor those with a NaN or infinite value in
+    any band, nor those the file's own mask leaves out.
     """
     parts = [] if mask is None else [mask > 0]
     if np.issubdtype(pixels.dtype, np.floating):
         parts += [np.isfinite(band) for band in pixels]
-    if nodata is not None and math.isfinite(nodata):
+    if is_no_measurement(nodata):
+        parts += [band != nodata for band in pixels]
+    elif nodata is not None and math.isfinite(nodata):
         parts.append(holds_other_than(pixels, nodata))
     if not parts:
         return all_true(pixels.shape[1:])

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,17 @@ import torch
 
 from constellation_pipelines.domain.model import Model, Task
 from constellation_pipelines.domain.scene import Band
-from constellation_pipelines.inference.computing import translated
+from constellation_pipelines.inference.computing import Asked, Computing, translated
 from constellation_pipelines.inference.cuda_lane import exact_float32, filled
 from constellation_pipelines.inference.faulty_device import DeviceLost
 from constellation_pipelines.inference.letting_go import letting_go
 from constellation_pipelines.inference.memory_gauge import MemoryGauge
 from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
+from constellation_pipelines.inference.predict import predict
 from constellation_pipelines.inference.ways import Forward, Ways
-from tests.inference.networks import CPU, card_of, network_of
+from tests.inference.networks import CPU, card_of, network_of, order_of
+from tests.inference.test_reader import write
 
 # ---- which way ----
 
@@ -155,6 +158,33 @@ def test_a_batch_is_filled_up_with_zeros() -> None:
     assert (whole[:3] == 1).all()
     assert not whole[3:].any()
     assert filled(part, 3) is part
+
+
+class OneShape(Computing):
+    """Fills batches up as a GPU's does, and notes their sizes. It is a processor all the same."""
+
+    one_shape = True
+
+    def __init__(self) -> None:
+        super().__init__(CPU, lanes=2)
+        self.sizes: set[int] = set()
+
+    def start(self, asked: Asked) -> Any:
+        self.sizes.add(asked.size)
+        return super().start(asked)
+
+
+def test_batches_of_a_run_have_one_shape(tmp_path: Path, network: Network) -> None:
+    pixels = np.random.default_rng(7).integers(1, 255, (2, 150, 215), np.uint8)
+    path = write(tmp_path / "a.tif", pixels, tiled=True, blockxsize=32, blockysize=32)
+    order = order_of(path, tmp_path / "work")
+    device = OneShape()
+    results = list(predict(order, network, cancelled=lambda: False, device=device))
+    assert len(results) == len(order.windows)
+    assert device.sizes == {network.batch}
+    device.sizes.clear()
+    list(predict(replace(order, batch=16), network, cancelled=lambda: False, device=device))
+    assert device.sizes == {16}
 
 
 def test_chips_are_normalised_at_once_as_they_are_one_after_the_other(model: Model) -> None:

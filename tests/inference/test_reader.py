@@ -137,6 +137,12 @@ def test_validity_by_nodata_needs_all_bands() -> None:
     assert validity(pixels, 0.0, None).tolist() == [[False, True, True]]
 
 
+@pytest.mark.parametrize("nodata", [-9999.0, -3.4028234663852886e38, 1e20])
+def test_a_nodata_value_that_is_no_measurement_counts_in_each_band(nodata: float) -> None:
+    pixels = np.array([[[nodata, nodata, 5]], [[nodata, 7, 5]]], np.float32)
+    assert validity(pixels, nodata, None).tolist() == [[False, False, True]]
+
+
 @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("nodata", [None, np.nan, -9999.0])
 def test_values_that_are_no_numbers_are_never_valid(hole: float, nodata: float | None) -> None:
