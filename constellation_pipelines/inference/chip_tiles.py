@@ -27,13 +27,13 @@ LEAST_VALID_FRACTION = 0.5  # a chip with less data than this is not inferred
 class ChipTile:
     """A tile and what the network finds in it.
 
-    `wanted` says which of the tile's chips, in grid order, are worth inferring; `answers` are one
-    row for each of those: class value and probability, or a vector. `left` counts those still to
-    be inferred.
+    `valid` says which of its pixels hold data, None: all. `wanted` says which of its chips, in grid
+    order, are worth inferring; `answers` are one row for each of those: class value and
+    probability, or a vector. `left` counts those still to be inferred.
     """
 
     window: Window
-    valid: NDArray[np.bool_]
+    valid: NDArray[np.bool_] | None
     read_ms: float
     wanted: NDArray[np.bool_]
     classes: NDArray[np.uint8]
@@ -109,7 +109,7 @@ class ChipTiles:
             state=TileState.COMPLETED,
             class_counts=counts,
             confidence=confidence,
-            valid_fraction=np.count_nonzero(tile.valid) / tile.valid.size,
+            valid_fraction=1.0 if tile.valid is None else share(tile.valid),
             read_ms=tile.read_ms,
             infer_ms=tile.infer_ms,
         )
@@ -136,10 +136,11 @@ class ChipTiles:
 def select(tile: Tile, chip_px: int, channels: int) -> tuple[ChipTile, Cut | None]:
     """Cut a tile into chips and keep those with enough data; an unreadable tile has none."""
     if tile.pixels is None or tile.valid is None:
-        return chip_tile(tile, np.zeros((0, 0), np.bool_), np.zeros(0, np.bool_), channels), None
-    fractions = valid_fractions(tile.valid, tile.window, chip_px)
+        return chip_tile(tile, None, np.zeros(0, np.bool_), channels), None
+    valid = None if tile.valid.all() else tile.valid  # looked at once
+    fractions = valid_fractions(valid, tile.window, chip_px)
     wanted = fractions >= LEAST_VALID_FRACTION
-    made = chip_tile(tile, tile.valid, wanted, channels)
+    made = chip_tile(tile, valid, wanted, channels)
     if not made.left:
         return made, None
     rows = chosen(rows_of_chips(tile.pixels, tile.window, chip_px), wanted)
@@ -149,7 +150,7 @@ def select(tile: Tile, chip_px: int, channels: int) -> tuple[ChipTile, Cut | Non
 
 
 def chip_tile(
-    tile: Tile, valid: NDArray[np.bool_], wanted: NDArray[np.bool_], channels: int
+    tile: Tile, valid: NDArray[np.bool_] | None, wanted: NDArray[np.bool_], channels: int
 ) -> ChipTile:
     """A tile of which nothing is inferred yet."""
     count = int(wanted.sum())
@@ -174,14 +175,19 @@ def spoilt(tile: Tile, spoils: Callable[[Window], bool]) -> Tile:
 
 def best(logits: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Logits (n, classes) -> index of the best class, its probability: 0 where a network failed."""
-    index = logits.argmax(1)
-    top = logits[np.arange(len(logits)), index]
+    index, top = logits.argmax(1), logits.max(1)
     with np.errstate(invalid="ignore"):  # infinity less infinity
         probability = 1 / np.exp(logits - top[:, None]).sum(1)
-    return index, np.nan_to_num(probability)
+    probability[np.isnan(probability)] = 0
+    return index, probability
 
 
 SPOILT = "simulated: the tile cannot be read"
+
+
+def share(valid: NDArray[np.bool_]) -> float:
+    """Of the pixels, those that hold data."""
+    return np.count_nonzero(valid) / valid.size
 
 
 def percent(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

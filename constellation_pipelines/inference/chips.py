@@ -47,9 +47,11 @@ def cut(pixels: Pixels, tile: Window, chip_px: int) -> Pixels:
     return np.ascontiguousarray(cells).reshape(rows * cols, bands, chip_px, chip_px)
 
 
-def valid_fractions(valid: NDArray[np.bool_], tile: Window, chip_px: int) -> NDArray[np.float64]:
-    """Per chip, the share of the pixels it owns that hold data."""
-    if valid.all():
+def valid_fractions(
+    valid: NDArray[np.bool_] | None, tile: Window, chip_px: int
+) -> NDArray[np.float64]:
+    """Per chip, the share of the pixels it owns that hold data; None: all do."""
+    if valid is None:
         return np.ones(cell_rows(tile, chip_px) * cell_columns(tile, chip_px))
     counts = cell_counts(np.pad(valid, margins(tile, chip_px)), chip_px)
     sizes = cell_counts(np.pad(np.ones_like(valid), margins(tile, chip_px)), chip_px)
@@ -65,15 +67,18 @@ def cell_counts(mask: NDArray[np.bool_], chip_px: int) -> NDArray[np.int64]:
 
 
 def paint(
-    values: NDArray[np.uint8], valid: NDArray[np.bool_], tile: Window, chip_px: int
+    values: NDArray[np.uint8], valid: NDArray[np.bool_] | None, tile: Window, chip_px: int
 ) -> NDArray[np.uint8]:
-    """One value per chip -> one per pixel of the tile; NOTHING where a pixel holds no data."""
-    (top, bottom), (left, _) = margins(tile, chip_px)
-    rows = (tile.height_px + top + bottom) // chip_px
-    grown = values.reshape(rows, -1).repeat(chip_px, 0).repeat(chip_px, 1)
-    painted = grown[top : top + tile.height_px, left : left + tile.width_px]
-    # Most tiles are whole: looking first takes a fraction of what choosing takes.
-    return painted if valid.all() else np.where(valid, painted, np.uint8(NOTHING))
+    """One value per chip -> one per pixel of the tile; NOTHING where a pixel holds no data. None
+    where all pixels do, as in most tiles.
+    """
+    (top, _), (left, _) = margins(tile, chip_px)
+    rows, columns = cell_rows(tile, chip_px), cell_columns(tile, chip_px)
+    grown = np.empty((rows, chip_px, columns, chip_px), np.uint8)
+    grown[:] = values.reshape(rows, 1, columns, 1)
+    pixels = grown.reshape(rows * chip_px, columns * chip_px)
+    painted = pixels[top : top + tile.height_px, left : left + tile.width_px]
+    return painted if valid is None else np.where(valid, painted, np.uint8(NOTHING))
 
 
 def margins(tile: Window, chip_px: int) -> tuple[tuple[int, int], tuple[int, int]]:

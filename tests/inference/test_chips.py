@@ -78,6 +78,15 @@ def test_valid_fractions_count_only_the_pixels_a_chip_owns(
 
 
 @given(tiles, chip_sizes)
+def test_no_mask_is_one_of_which_all_is_true(tile: Window, chip_px: int) -> None:
+    whole = np.ones((tile.height_px, tile.width_px), np.bool_)
+    fractions = valid_fractions(None, tile, chip_px)
+    assert (fractions == valid_fractions(whole, tile, chip_px)).all()
+    values = (np.arange(len(fractions)) % 250).astype(np.uint8)
+    assert (paint(values, None, tile, chip_px) == paint(values, whole, tile, chip_px)).all()
+
+
+@given(tiles, chip_sizes)
 def test_painting_gives_each_chips_pixels_its_value(tile: Window, chip_px: int) -> None:
     windows = chip_windows(tile, chip_px)
     values = (np.arange(len(windows)) % 250).astype(np.uint8)
