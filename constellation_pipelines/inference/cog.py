@@ -21,6 +21,7 @@ from constellation_pipelines.domain.scene import Grid
 from constellation_pipelines.inference import tiff
 
 BLOCK_PX = 512
+OTHER_BLOCK_PX = 384  # 512 halved never comes by it
 ZSTD_LEVEL = 1  # 3 takes 1.4 to 2.4 times as long for files that are as large or a tenth smaller
 
 Rows = Callable[[int, int], NDArray[Any]]  # (top, height): these rows, all columns
@@ -48,8 +49,20 @@ class Sheet:
 
     @property
     def block_px(self) -> int:
-        """Side of its blocks; never its width, for readers take such a file to be in strips."""
-        return BLOCK_PX // 2 if self.grid.width_px == BLOCK_PX else BLOCK_PX
+        """Side of its blocks; never its width or an overview's, for readers take such an image to
+        be in strips.
+        """
+        is_a_width = any(width_px == BLOCK_PX for _, width_px in self.sizes_px)
+        return OTHER_BLOCK_PX if is_a_width else BLOCK_PX
+
+    @property
+    def sizes_px(self) -> list[tuple[int, int]]:
+        """Height and width of its full resolution and of its overviews, each half the one before."""
+        sizes_px = [(self.grid.height_px, self.grid.width_px)]
+        while max(sizes_px[-1]) > BLOCK_PX:
+            height_px, width_px = sizes_px[-1]
+            sizes_px.append((-(-height_px // 2), -(-width_px // 2)))
+        return sizes_px
 
 
 def write_cog(sheet: Sheet, rows: Rows, path: Path) -> None:
@@ -135,12 +148,8 @@ class Level:
 
 def levels(sheet: Sheet, draft: Path, stack: ExitStack) -> Level:
     """The full resolution with its overviews; their blocks lie in files beside the draft."""
-    sizes_px = [(sheet.grid.height_px, sheet.grid.width_px)]
-    while max(sizes_px[-1]) > BLOCK_PX:
-        height_px, width_px = sizes_px[-1]
-        sizes_px.append((-(-height_px // 2), -(-width_px // 2)))
     level: Level | None = None
-    for number, size_px in reversed(list(enumerate(sizes_px))):
+    for number, size_px in reversed(list(enumerate(sheet.sizes_px))):
         blocks = stack.enter_context(passing_file(draft.with_suffix(f".{number}")))
         level = Level(sheet, size_px, blocks, level)
     assert level is not None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rio_cogeo.cogeo import cog_info, cog_validate
@@ -139,8 +139,14 @@ def test_the_predictor_can_be_undone(rows: int, columns: int, seed: int) -> None
     assert (back == bits).all()
 
 
+# An image as wide as its blocks is taken to be in strips; an overview too.
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(8, 1100), st.integers(8, 1100))
+@example(513, 512)
+@example(1025, 512)
+@example(1100, 1023)
+@example(1100, 1024)
+@example(6000, 512)
 def test_whatever_its_size_it_is_valid(tmp_path: Path, height_px: int, width_px: int) -> None:
     values = pixels(height_px, width_px, np.uint8)
     write(values, tmp_path / "c.tif")
