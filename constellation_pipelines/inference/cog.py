@@ -57,7 +57,7 @@ class Sheet:
 
     @property
     def sizes_px(self) -> list[tuple[int, int]]:
-        """Height and width of its full resolution and of its overviews, each half the one before."""
+        """Height and width of the full resolution and its overviews, each half the one before."""
         sizes_px = [(self.grid.height_px, self.grid.width_px)]
         while max(sizes_px[-1]) > BLOCK_PX:
             height_px, width_px = sizes_px[-1]
