@@ -107,6 +107,9 @@ $$;
 create function constellation.note_coverage() returns trigger
 language plpgsql set search_path = pg_catalog, public as $$
 begin
+  if tg_op = 'UPDATE' and not exists (select from added) then
+    return null;  -- the other half of an upsert that only inserted
+  end if;
   if tg_op <> 'INSERT' then
     insert into constellation.coverage_changes
            (model_id, account, x, y, square, top_class, tiles, area_m2)
