@@ -21,7 +21,7 @@ FORM = 1  # one more where the same tiles are drawn in another way
 CELLS_ZOOM = 7  # the last one that has cells of its own
 MOST_TILES = 1_000  # drawn one by one
 MOST_COUNTED = 5_000  # counted anew, in finer squares than the cells are
-MOST_READ = 20_000  # of which the newest are drawn
+MOST_READ = 10_000  # of which the newest are drawn
 MOST_BYTES = 200_000
 SQUARES = 64  # along each side of a map tile; also the extent that they are drawn in
 # From here on a map tile is not much larger than a tile: squares by their middles would leave it
@@ -43,6 +43,7 @@ drawn as (
          st_asmvtgeom(geom, place, 4096, 64) as geom
     from (select * from found order by created_at desc, id desc limit %(most)s) newest, place)
 select (select count(*) from found) as tiles,
+       (select count(*) from drawn where geom is not null) as seen,
        (select st_asmvt(drawn, 'tiles', 4096, 'geom') from drawn where geom is not null) as mvt
 """
 
@@ -62,6 +63,7 @@ drawn as (
          lateral (select (square %% %(squares)s - %(first_col)s) * width as col,
                          (square / %(squares)s - %(first_line)s) * width as line) place)
 select (select coalesce(sum(tiles), 0) from drawn)::bigint as tiles,
+       (select count(*) from drawn) as seen,
        (select st_asmvt(drawn, 'tiles', %(squares)s, 'geom') from drawn) as mvt
 """
 
@@ -101,9 +103,10 @@ class MapTile:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A Mapbox vector tile, and how many tiles were found for it."""
+    """A Mapbox vector tile, how many tiles were found for it, and how many shapes it shows."""
 
     tiles: int
+    seen: int
     mvt: bytes
 
     @property
@@ -138,7 +141,8 @@ def draw(connection: Connection, model_id: UUID, place: MapTile, names: dict[int
         cells = drawn_by(DRAW_CELLS, connection, args | cells_of(place))
         if cells.tiles <= MOST_TILES:
             alone = drawn_by(DRAW, connection, args | {"read": MOST_TILES + 1, "most": MOST_TILES})
-            if alone.fits:
+            # Of tiles that are smaller than a pixel of the map tile nothing is left to be seen.
+            if alone.fits and 2 * alone.seen >= cells.tiles:
                 return alone.mvt
         if place.z <= CELLS_ZOOM or cells.tiles > MOST_COUNTED:
             return cells.mvt
@@ -187,4 +191,4 @@ def drawn_by(statement: str, connection: Connection, args: dict[str, Any]) -> Dr
     """What a statement draws."""
     row = connection.execute(statement, args).fetchone()
     assert row is not None  # a row of scalar subqueries is always there
-    return Drawn(row["tiles"], bytes(row["mvt"] or b""))
+    return Drawn(row["tiles"], row["seen"], bytes(row["mvt"] or b""))

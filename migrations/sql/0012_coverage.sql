@@ -107,8 +107,10 @@ $$;
 create function constellation.note_coverage() returns trigger
 language plpgsql set search_path = pg_catalog, public as $$
 begin
-  if tg_op = 'UPDATE' and not exists (select from added) then
-    return null;  -- the other half of an upsert that only inserted
+  if tg_op = 'UPDATE' then
+    if not exists (select from added) then
+      return null;  -- the other half of an upsert that only inserted
+    end if;
   end if;
   if tg_op <> 'INSERT' then
     insert into constellation.coverage_changes

@@ -182,6 +182,14 @@ def test_too_many_tiles_are_counted_in_squares(
     assert len(drawn(tmp_path, http, *numbers(8, 70_000, -70_000))) < MOST_TILES
 
 
+def test_tiles_too_small_to_be_seen_one_by_one_are_counted_in_squares(
+    town: Town, tmp_path: Path
+) -> None:
+    """At zoom 0 a pixel of the map tile is 10 km wide, a tile 5 km."""
+    (found,) = drawn(tmp_path, town.ann, 0, 0, 0)
+    assert (found["tiles"], found["name"]) == (ANNS, "water")
+
+
 def test_a_full_tile_is_no_larger_than_it_may_be(
     service: Service, http: httpx.Client, tmp_path: Path
 ) -> None:

@@ -86,6 +86,11 @@ class Land:
 
 @pytest.fixture
 def land(database: Database) -> Land:
+    return land_of(database)
+
+
+def land_of(database: Database) -> Land:
+    """Two models, and a run of each account over the same scene."""
     scene, found = new_scene(database), []
     for account in ACCOUNTS:
         job, run = new_id(), new_id()
