@@ -142,7 +142,7 @@ def draw(connection: Connection, model_id: UUID, place: MapTile, names: dict[int
         if cells.tiles <= MOST_TILES:
             alone = drawn_by(DRAW, connection, args | {"read": MOST_TILES + 1, "most": MOST_TILES})
             # Of tiles that are smaller than a pixel of the map tile nothing is left to be seen.
-            if alone.fits and 2 * alone.seen >= cells.tiles:
+            if alone.fits and 2 * alone.seen >= alone.tiles:
                 return alone.mvt
         if place.z <= CELLS_ZOOM or cells.tiles > MOST_COUNTED:
             return cells.mvt
