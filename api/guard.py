@@ -13,6 +13,7 @@ from threading import Lock
 
 from api.buckets import Buckets
 from api.oidc import Verifier
+from api.watchers import Watchers
 from constellation_pipelines.domain import secret
 from constellation_pipelines.domain.account import Door, Principal
 from constellation_pipelines.domain.errors import (
@@ -66,6 +67,7 @@ class Guard:
         self._clock = clock
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._lock = Lock()
+        self.watchers = Watchers(clock)
         self._reads = buckets(settings.rate_reads_per_s, clock)
         self._writes = buckets(settings.rate_writes_per_s, clock)
         self._failures = Buckets(FAILURES_PER_S, FAILURES_BURST, clock)
@@ -156,6 +158,7 @@ class Guard:
                 self._known.popitem(last=False)
 
     def _forget(self, token: str) -> None:
+        self.watchers.forget(token)
         with self._lock:
             self._known.pop(secret.hashed(token), None)
 

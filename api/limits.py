@@ -3,7 +3,7 @@
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import problem
+from api.errors import ProblemResponse, problem
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 MAX_HEADER_BYTES = 64 * 1024  # of all headers; httptools has no limit of its own
@@ -37,15 +37,13 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int = MAX_BODY_BYTES) -> None:
         self._app = app
         self._max_bytes = max_bytes
-        self._detail = f"the body may have {max_bytes} bytes at most"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 413."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif declared_bytes(scope) > self._max_bytes:
-            refusal = problem(413, "body_too_large", self._detail, headers={"Connection": "close"})
-            await refusal(scope, receive, send)
+            await too_large(self._max_bytes)(scope, receive, send)
         else:
             await self._app(scope, self._counting(receive), send)
 
@@ -57,10 +55,22 @@ class BodyLimit:
             message = await receive()
             seen_bytes += len(message.get("body", b""))
             if seen_bytes > self._max_bytes:
-                raise HTTPException(413, self._detail, headers={"Connection": "close"})
+                raise HTTPException(413, allowed(self._max_bytes), headers={"Connection": "close"})
             return message
 
         return counted
+
+
+def allowed(max_bytes: int) -> str:
+    """How large a body may be, in words."""
+    return f"the body may have {max_bytes} bytes at most"
+
+
+def too_large(max_bytes: int, advice: str = "") -> ProblemResponse:
+    """The refusal of a body above a size."""
+    return problem(
+        413, "body_too_large", allowed(max_bytes) + advice, headers={"Connection": "close"}
+    )
 
 
 def declared_bytes(scope: Scope) -> int:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 
 from api import access, dashboard, errors, openapi
+from api.area_limit import AreaLimit
 from api.gate import Gate
 from api.guard import Guard
 from api.limits import BodyLimit, HeaderLimit
@@ -101,6 +102,7 @@ def create_app(
     app.state.requests = Requests()
     app.state.sign_in = SignIn.of(settings)
     app.add_middleware(BodyLimit)
+    app.add_middleware(AreaLimit)
     app.add_middleware(Gate, guard=guard)
     app.add_middleware(OwnOrigin, host=settings.api_host, any_host=guard.required)
     app.add_middleware(HeaderLimit)

@@ -43,7 +43,11 @@ REFUSALS: dict[str, tuple[str, str, str | None]] = {
     "403": ("Forbidden", "Who asks may not: scope, quota, origin or a CSRF token", None),
     "404": ("NotFound", "There is none, or it is another account's", None),
     "409": ("Conflict", "What there is stands in the way", None),
-    "413": ("BodyTooLarge", "The body is larger than a request may be", None),
+    "413": (
+        "BodyTooLarge",
+        "The body is larger than a request may be; where its area has too many vertices: 422",
+        None,
+    ),
     "422": ("Invalid", "The request cannot be taken as it is; `errors` point at the places", None),
     "429": ("TooManyRequests", "Requests come faster than they may", "Retry-After"),
     "431": ("HeadersTooLarge", "The headers are larger than a request may have", None),

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from api.schemas.base import Line, Reply, Request
 from api.schemas.job import EXAMPLE, shallow
+from constellation_pipelines.geo.aoi import MAX_VERTICES
 
 
 class AreaRequest(Request):
@@ -21,7 +22,8 @@ class AreaRequest(Request):
 
     name: Line = Field(description="Unique in the account; no id, and not blank.")
     geometry: Annotated[dict[str, Any], AfterValidator(shallow)] = Field(
-        description="GeoJSON of polygons, lon/lat: a geometry, Feature or FeatureCollection."
+        description="GeoJSON of polygons, lon/lat: a geometry, Feature or FeatureCollection; "
+        f"{MAX_VERTICES} vertices at most."
     )
 
 

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from api.schemas.base import Line, Number, Reference, Reply, Request, Truth, Whole
 from api.schemas.run import RunReply
 from constellation_pipelines.domain.states import JobState
+from constellation_pipelines.geo.aoi import MAX_VERTICES
 
 EXAMPLE: JsonDict = {
     "model": "eurosat-landcover@1",
@@ -53,8 +54,8 @@ class JobRequest(Request):
     )
     aoi: Annotated[dict[str, Any], AfterValidator(shallow)] | None = Field(
         default=None,
-        description="GeoJSON of polygons, lon/lat: a geometry, Feature or FeatureCollection. "
-        "Only tiles that touch it run.",
+        description="GeoJSON of polygons, lon/lat: a geometry, Feature or FeatureCollection; "
+        f"{MAX_VERTICES} vertices at most. Only tiles that touch it run.",
     )
     area: Reference | None = Field(
         default=None,

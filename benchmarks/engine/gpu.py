@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine import packages, scenes
+from benchmarks.engine.gate import judge
 from benchmarks.engine.ours import engine
 from benchmarks.engine.plan import plan_of_environment
+from benchmarks.engine.report import gated
+from benchmarks.engine.rounds import Timed
 from benchmarks.engine.workload import Workload, workload
 from benchmarks.measurement import Bar, Measurement
 
@@ -75,20 +78,26 @@ def measure(uuid: str, decode_per_s: Callable[[Workload], float]) -> list[Measur
                 with BusyShare(uuid) as busy:
                     visit = ours.visit(one, out)
                 roof = roof_of(one, decode_per_s(one))
-                rows += rows_of(one, visit.timed.per_s, visit.timed.wall_s, roof, busy.share)
+                told = conditions_of(one, roof, device_name())
+                figures = rows_of(one, visit.timed, roof, busy.share, told)
+                rows += gated(f"GPU, {one.name}", judge(one, out), told, figures)
     return rows
 
 
+def conditions_of(one: Workload, roof: Roof, device: str) -> dict[str, Any]:
+    """What a workload's figures depend on."""
+    return {"scene": one.scene.remark, "device": device, "roof": roof_in_words(roof)}
+
+
 def rows_of(
-    one: Workload, per_s: float, wall_s: float, roof: Roof, busy: float
+    one: Workload, timed: Timed, roof: Roof, busy: float, told: dict[str, Any]
 ) -> list[Measurement]:
     """One workload's."""
-    told = {"scene": one.scene.remark, "device": device_name(), "roof": roof_in_words(roof)}
     name = f"GPU, {one.name}"
-    of_roof = per_s / roof.lowest
+    of_roof = timed.per_s / roof.lowest
     return [
-        Measurement(f"{name}: chips", per_s, "1/s", limit=roof.lowest, conditions=told),
-        Measurement(f"{name}: scenes", 60 / wall_s, "1/min", conditions=told),
+        Measurement(f"{name}: chips", timed.per_s, "1/s", limit=roof.lowest, conditions=told),
+        Measurement(f"{name}: scenes", 60 / timed.wall_s, "1/min", conditions=told),
         Measurement(
             f"{name}: share of the roofline", of_roof, "", Bar(0.9, at_most=False), conditions=told
         ),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.engine import packages, scenes
 from benchmarks.engine.counters import drop_from_cache
+from benchmarks.engine.gate import Verdict, judge
 from benchmarks.engine.ours import Visit, engine
 from benchmarks.engine.plan import Plan
 from benchmarks.engine.workload import Workload, workload
@@ -15,7 +16,7 @@ class MemoryFound:
     """`idle_mb` is an engine that has loaded torch and no model, `weights_mb` the model's file.
 
     `first` visits the scene with a warm cache, `many` are visits of links to it, one after another;
-    `cold` has the scene's pages dropped before.
+    `cold` has the scene's pages dropped before. `verdict` is that of the last map.
     """
 
     workload: Workload
@@ -25,6 +26,7 @@ class MemoryFound:
     many: tuple[Visit, ...]
     cold: Visit
     warm: Visit
+    verdict: Verdict
 
 
 def measure_memory(plan: Plan, folder: Path) -> MemoryFound | None:
@@ -42,7 +44,9 @@ def measure_memory(plan: Plan, folder: Path) -> MemoryFound | None:
         drop_from_cache(large.scene.path)
         cold = ours.visit(large, out)
         many = [ours.visit(large, out, link) for link in links(large.scene.path, folder, plan.many)]
-        return MemoryFound(large, ours.idle_mb, weights_mb, first, tuple(many), cold, warm)
+        idle_mb = ours.idle_mb
+    verdict = judge(large, out)
+    return MemoryFound(large, idle_mb, weights_mb, first, tuple(many), cold, warm, verdict)
 
 
 def links(scene: Path, folder: Path, count: int) -> list[Path]:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.engine.comparison import Compared
+from benchmarks.engine.gate import Verdict
 from benchmarks.engine.memory import MemoryFound
 from benchmarks.engine.rounds import Round, bound_per_cpu_s, growth, spread
 from benchmarks.measurement import Bar, Measurement
@@ -46,7 +47,7 @@ def compared_rows(found: Compared) -> list[Measurement]:
 
     tuned = "rasterio_loop" if "rasterio_loop" in found.peers else None
     return [
-        *verdict_rows(found, conditions),
+        *verdict_rows(name, found.verdict, conditions),
         row("share of the bound", "", lambda one: one.share_of_bound, OF_BOUND),
         row("times the bound without our graph", "x", lambda one: one.times_plain_bound),
         *[row(f"times the {NAMES[peer]}", "x", times(peer), TIMES[peer]) for peer in found.peers],
@@ -65,9 +66,18 @@ def compared_rows(found: Compared) -> list[Measurement]:
     ]
 
 
-def verdict_rows(found: Compared, conditions: dict[str, Any]) -> list[Measurement]:
+def gated(
+    name: str, verdict: Verdict, told: dict[str, Any], rows: list[Measurement]
+) -> list[Measurement]:
+    """The gate, and the figures behind it; none of them where it is shut, for there are bars that
+    any small number meets.
+    """
+    shown = rows if AGREEMENT.met(verdict.agreement) else []
+    return [*verdict_rows(name, verdict, told), *shown]
+
+
+def verdict_rows(name: str, verdict: Verdict, conditions: dict[str, Any]) -> list[Measurement]:
     """The gate."""
-    name, verdict = found.workload.name, found.verdict
     compared = {**conditions, "compared": verdict.compared}
     whole = {
         **conditions,
@@ -129,6 +139,12 @@ def memory_rows(found: MemoryFound | None) -> list[Measurement]:
     """Memory beyond an idle engine and weights, growth, cold cache."""
     if found is None:
         return []
+    told = {"scene": found.workload.scene.remark, "versions": versions()}
+    return gated("large scene", found.verdict, told, figures_of_memory(found))
+
+
+def figures_of_memory(found: MemoryFound) -> list[Measurement]:
+    """The same without the gate."""
     base_mb = found.idle_mb + found.weights_mb
     visits = (found.first, found.warm, found.cold)
     peak_mb = max(visit.engine_peak_mb for visit in visits)

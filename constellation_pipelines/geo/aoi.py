@@ -64,6 +64,15 @@ def _validated(geojson: object) -> dict[str, Any]:
     return document
 
 
+def too_many_vertices(at: str, came: str) -> InvalidInput:
+    """The refusal of an area with more vertices than one may have; `came` is how many it has."""
+    return InvalidInput(
+        f"{at}: {came} vertices came, and an area may have {MAX_VERTICES}: simplify the shape, or "
+        "split it among several requests",
+        field=at,
+    )
+
+
 # ---- reading ----
 
 
@@ -82,7 +91,7 @@ def _read(geojson: object) -> list[dict[str, Ring]]:
             positions = _items(value, pointer, "positions")
             vertices_left -= len(positions)
             if vertices_left < 0:
-                _refuse("aoi", f"more than {MAX_VERTICES} vertices: simplify the shape")
+                raise too_many_vertices("aoi", f"at least {MAX_VERTICES - vertices_left}")
             rings[pointer] = _read_ring(positions, pointer)
         polygons.append(rings)
     return polygons

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from constellation_pipelines.domain.errors import SceneRefused
+from constellation_pipelines.imagery.directories import is_cut_off
 
 # The first bytes decide the driver, never the name: a .tif can hold VRT XML, and VRT opens URLs.
 DRIVERS = {
@@ -63,10 +64,15 @@ def open_raster(path: Path) -> Iterator[Any]:
                 dataset = stack.enter_context(rasterio.open(path, driver=driver))
             _check_limits(dataset, path)
         except (RasterioError, ValueError, TypeError, OverflowError, MemoryError) as error:
-            raise SceneRefused(
-                f"{path.name} cannot be read: its header is damaged or cut off; copy it again"
-            ) from error
+            raise damaged(path) from error
         yield dataset
+
+
+def damaged(path: Path) -> SceneRefused:
+    """What is said of a file whose header is not whole."""
+    return SceneRefused(
+        f"{path.name} cannot be read: its header is damaged or cut off; copy it again"
+    )
 
 
 def _driver_of(path: Path) -> str:
@@ -75,13 +81,18 @@ def _driver_of(path: Path) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             magic = os.read(handle, MAGIC_BYTES)
+            driver = next(
+                (name for start, name in DRIVERS.items() if magic.startswith(start)), None
+            )
+            cut_off = driver == "GTiff" and is_cut_off(handle)
         finally:
             os.close(handle)
     except OSError as error:
         raise SceneRefused(f"{path.name} cannot be read: {error.strerror}") from error
-    for start, driver in DRIVERS.items():
-        if magic.startswith(start):
-            return driver
+    if cut_off:
+        raise damaged(path)
+    if driver is not None:
+        return driver
     raise SceneRefused(f"{path.name} is neither a GeoTIFF nor a JPEG2000 (JP2) file")
 
 

@@ -73,16 +73,3 @@ class Batch:
         """Pixels (n, bands, px, px) and holes (n, px, px), run by run, uncopied."""
         for cut, start, end in self.runs:
             yield from cut.pieces(start, end)
-
-    def pixels(self) -> Chips:
-        """All pixels (n, bands, px, px) and holes (n, px, px); without a copy where they are one
-        piece. Holes are None where every pixel holds data.
-        """
-        pieces = list(self.pieces())
-        pixels = pieces[0][0] if len(pieces) == 1 else np.concatenate([part for part, _ in pieces])
-        if all(holes is None for _, holes in pieces):
-            return pixels, None
-        shape = pixels.shape[2:]
-        return pixels, np.concatenate(
-            [np.ones((len(p), *shape), np.bool_) if h is None else h for p, h in pieces]
-        )

@@ -13,16 +13,17 @@ from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.batch import Batch
-from constellation_pipelines.inference.cuda_lane import CudaLane
+from constellation_pipelines.inference.cuda_lane import CudaLane, gauge_of
 from constellation_pipelines.inference.faulty_device import DeviceLost, FaultyDevice
 from constellation_pipelines.inference.lanes import Lane, ProcessorLane
-from constellation_pipelines.inference.network import MEBIBYTE, Network
+from constellation_pipelines.inference.network import CUDA_LANES, MEBIBYTE, Network
 from constellation_pipelines.inference.normalise import Normaliser
 from constellation_pipelines.inference.turns import Turns
 
 LEAST_CONTEXT_MB = 100
 MOST_CONTEXT_MB = 2000  # what is above this belongs to another process
-CUDA_LANES = 2  # one copies while the other computes
+
+NO_ROOM = ("ALLOC_FAILED", "can't allocate memory", "CUDA error: out of memory")
 
 # The declared memory of a simulated device: a context, the weights, and for each chip of a batch
 # so many times its input in float32. It is a model, not a measurement.
@@ -75,6 +76,7 @@ class Computing:
         if not cuda:
             torch.set_num_threads(1)  # of each lane
         self._lane: Lane = CudaLane(device) if cuda else ProcessorLane()
+        self._gauge = gauge_of(device) if cuda else None
         self._threads = ThreadPoolExecutor(self.lanes, thread_name_prefix="lane")
 
     @property
@@ -82,12 +84,25 @@ class Computing:
         """Whether figures of memory are declared, not measured."""
         return self.device.type != "cuda"
 
+    @property
+    def one_shape(self) -> bool:
+        """Whether batches are filled up to the largest: on a GPU, where kernels, and with them the
+        last bits of an answer, are chosen by the size of the batch.
+        """
+        return not self.simulated
+
     def take(self, work: Callable[[], Answer]) -> Answer:
         """Do work that needs the device, in a turn of its own."""
 
         def in_turn() -> Answer:
             with self.turns.turn():
-                return work()
+                if self._gauge is None:
+                    return work()
+                self._gauge.begin(work)
+                try:
+                    return work()
+                finally:
+                    self._gauge.end()
 
         return self._threads.submit(in_turn).result()
 
@@ -122,16 +137,20 @@ class Computing:
     def _measured(self, asked: Asked) -> Tensor:
         """Infer, and note on the network the most memory it took: context and weights too."""
         network = asked.network
-        if self.simulated:
+        if self._gauge is None:
             answer = self._lane.infer(network, asked.normaliser, asked.batch, asked.size)
-            needed_mb = declared_mb(network, asked.size)
-        else:
-            before = torch.cuda.memory_allocated(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
+            network.mem_mb = max(network.mem_mb, declared_mb(network, asked.size))
+            return answer
+        self._gauge.begin(network)
+        try:
             answer = self._lane.infer(network, asked.normaliser, asked.batch, asked.size)
-            peak = torch.cuda.max_memory_allocated(self.device) - before
-            needed_mb = self.context_mb + network.weights_mb + peak / MEBIBYTE
-        network.mem_mb = max(network.mem_mb, needed_mb)
+        except Exception:
+            self._gauge.end(failed=True)
+            raise
+        taken_bytes = self._gauge.end()
+        if taken_bytes is not None:
+            needed_mb = self.context_mb + network.weights_mb + taken_bytes / MEBIBYTE
+            network.mem_mb = max(network.mem_mb, needed_mb)
         return answer
 
     def _clear(self) -> None:
@@ -175,10 +194,11 @@ def context_mb(device: torch.device) -> float:
 def translated(error: RuntimeError) -> Exception:
     """What a RuntimeError of torch means: no memory, a device that is gone, or itself.
 
-    cuBLAS, cuDNN and the processor's allocator do not raise OutOfMemoryError.
+    cuBLAS, cuDNN and the processor's allocator do not raise OutOfMemoryError, nor does what pins
+    memory of the host or makes a graph.
     """
     words = str(error)
-    if any(name in words for name in ("ALLOC_FAILED", "can't allocate memory")):
+    if any(name in words for name in NO_ROOM):
         return torch.OutOfMemoryError(words)
     if "CUDA error" in words:  # the context is broken, whatever came before
         return DeviceLost(words)

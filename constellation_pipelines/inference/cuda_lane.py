@@ -1,36 +1,30 @@
 """A GPU's streams. Written with care and not yet run on a GPU."""
 
 import threading
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch  # noqa: TID253 - only the engine imports this module
-from numpy.typing import NDArray
 from torch import Tensor  # noqa: TID253
 
 from constellation_pipelines.inference.batch import Batch
-from constellation_pipelines.inference.network import LEAST_GAIN, Network
+from constellation_pipelines.inference.letting_go import letting_go
+from constellation_pipelines.inference.memory_gauge import MemoryGauge
+from constellation_pipelines.inference.network import Network
 from constellation_pipelines.inference.normalise import Normaliser
+from constellation_pipelines.inference.pinned import Pinned
+from constellation_pipelines.inference.ways import Forward, Ways
 
 TRIALS = 3
-
-Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(slots=True)
 class Own:
-    """What a thread keeps for itself: its stream, its pinned buffers by use, and per network and
-    size of batch the fastest way through.
-    """
+    """What a thread keeps for itself."""
 
     stream: Any
-    pinned: dict[str, Tensor] = field(default_factory=dict)
-    ways: "WeakKeyDictionary[Network, dict[int, Forward]]" = field(
-        default_factory=WeakKeyDictionary
-    )
+    pinned: Pinned = field(default_factory=Pinned)
 
 
 class CudaLane:
@@ -38,24 +32,43 @@ class CudaLane:
 
     Chips go to the device as stored, in 16 bits where the file has 16, by way of pinned memory, and
     are normalised there. While one thread's chips are copied on its stream, another's are computed
-    on its own.
+    on its own. Networks see batches of `size` always, the last one filled up: then a graph serves,
+    and no chip's result depends on how many others came with it.
     """
 
     def __init__(self, device: torch.device) -> None:
+        exact_float32()
         self._device = device
         self._threads = threading.local()
+        self._ways = Ways(Captured, milliseconds)
 
     @torch.inference_mode()
     def infer(self, network: Network, normaliser: Normaliser, batch: Batch, size: int) -> Tensor:
         """All at once, filled up to `size`."""
         own = self._own()
+        try:
+            with letting_go():
+                answer = self._infer(own, network, normaliser, batch, size)
+        except RuntimeError:
+            self._ways.forget(network)
+            with suppress(RuntimeError):  # that is the same one, said again
+                own.stream.synchronize()  # the pinned memory may still be copied from
+            raise
+        # Whoever takes the answer works on another stream: its memory is not to be used anew on
+        # this one before that is done.
+        answer.record_stream(torch.cuda.default_stream(self._device))
+        return answer
+
+    def _infer(
+        self, own: Own, network: Network, normaliser: Normaliser, batch: Batch, size: int
+    ) -> Tensor:
         with torch.cuda.stream(own.stream):
-            pixels, holes = batch.pixels()
-            stored = self._upload(own, "pixels", filled(pixels, size))
-            valid = None if holes is None else self._upload(own, "holes", filled(holes, size))
-            chips = normaliser(stored, valid)
-            answer = way_of(own, network, chips)(chips)[: len(batch)]
-        own.stream.synchronize()  # errors come up here, and the pinned buffers are free again
+            pixels, valid = own.pinned.hold(batch)
+            stored = pixels.to(self._device, non_blocking=True)
+            holes = None if valid is None else valid.to(self._device, non_blocking=True)
+            chips = filled(normaliser(stored, holes), size)
+            answer = self._ways.answer(network, chips)[: len(batch)]
+        own.stream.synchronize()  # errors come up here, and the pinned memory is free again
         return answer
 
     def _own(self) -> Own:
@@ -63,47 +76,37 @@ class CudaLane:
             self._threads.own = Own(torch.cuda.Stream(self._device))  # type: ignore[no-untyped-call]
         return cast(Own, self._threads.own)
 
-    def _upload(self, own: Own, use: str, values: NDArray[Any]) -> Tensor:
-        """Values on the device, by way of the thread's pinned buffer for this use."""
-        source = torch.from_numpy(values)
-        pinned = own.pinned.get(use)
-        if pinned is None or (pinned.shape, pinned.dtype) != (source.shape, source.dtype):
-            pinned = torch.empty(source.shape, dtype=source.dtype, pin_memory=True)
-            own.pinned[use] = pinned
-        pinned.copy_(source)
-        return pinned.to(self._device, non_blocking=True)
+
+def filled(chips: Tensor, size: int) -> Tensor:
+    """Filled up with zeros to `size` chips; itself where it has as many."""
+    if len(chips) == size:
+        return chips
+    whole = chips.new_zeros((size, *chips.shape[1:]))
+    whole[: len(chips)] = chips
+    return whole
 
 
-def filled(values: NDArray[Any], size: int) -> NDArray[Any]:
-    """Filled up with zeros to `size` along the first axis; itself where it has that already."""
-    if len(values) >= size:
-        return values
-    return np.concatenate([values, np.zeros((size - len(values), *values.shape[1:]), values.dtype)])
+def exact_float32() -> None:
+    """Compute float32 as such. cuDNN would round it to 10 bits of mantissa, and networks of numbers
+    and vectors are held in float32 because bfloat16 is not exact enough for them.
+    """
+    backends: Any = torch.backends
+    backends.cudnn.conv.fp32_precision = "ieee"
+    backends.cuda.matmul.fp32_precision = "ieee"
 
 
-def way_of(own: Own, network: Network, chips: Tensor) -> Forward:
-    """The network itself, or a graph of it where that is faster; found out once per full batch."""
-    if len(chips) != network.batch:
-        return network.answer
-    ways = own.ways.setdefault(network, {})
-    if len(chips) not in ways:
-        ways[len(chips)] = fastest(network, chips, own.stream)
-    return ways[len(chips)]
+def gauge_of(device: torch.device) -> MemoryGauge:
+    """A GPU's memory, as torch's allocator knows it."""
+    return MemoryGauge(
+        lambda: torch.cuda.memory_allocated(device),
+        lambda: torch.cuda.max_memory_allocated(device),
+        lambda: torch.cuda.reset_peak_memory_stats(device),
+    )
 
 
-def fastest(network: Network, chips: Tensor, stream: Any) -> Forward:
-    """Try a graph beside the network; take it where a batch gains at least 3 %."""
-    plain_ms = milliseconds(network.answer, chips, stream)
-    try:
-        captured = Captured(network, chips, stream)
-        gains = milliseconds(captured, chips, stream) < plain_ms * (1 - LEAST_GAIN)
-    except RuntimeError:  # it does something that no graph can hold, or has no room for one
-        return network.answer
-    return captured if gains else network.answer
-
-
-def milliseconds(forward: Forward, chips: Tensor, stream: Any) -> float:
-    """The shortest of some runs, the first of which sets up."""
+def milliseconds(forward: Forward, chips: Tensor) -> float:
+    """The shortest of some runs on the thread's stream, the first of which sets up."""
+    stream = torch.cuda.current_stream(chips.device)
     found = []
     for _ in range(TRIALS + 1):
         began: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -117,12 +120,15 @@ def milliseconds(forward: Forward, chips: Tensor, stream: Any) -> float:
 
 
 class Captured:
-    """A network's kernels for one size of batch, started as one."""
+    """A network's kernels for one size of batch, started as one. It does not hold the network."""
 
-    def __init__(self, network: Network, chips: Tensor, stream: Any) -> None:
+    def __init__(self, network: Network, chips: Tensor) -> None:
+        stream = torch.cuda.current_stream(chips.device)
+        network.answer(chips)  # sets up what this thread and stream need, which no graph can hold
+        stream.synchronize()
         self._chips = chips.clone()
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate meanwhile.
+        # Other threads may allocate meanwhile. None waits for the whole device: that would fail.
         with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
             self._answer = network.answer(self._chips)
 

@@ -211,8 +211,7 @@ class DenseTiles:
         if self._regression:
             values = means[0].cpu().numpy()
             return Pixels(owned, np.where(np.isfinite(values), values, np.float32(np.nan)))
-        number, top = best(means)
-        values = self._classes.take(number.cpu().numpy())
+        values, top = best(means, self._classes)
         rows, columns = sampled(owned)
         sample = probability(means[:, rows, columns], top[rows, columns]).cpu().numpy()
         scores = None

@@ -10,6 +10,7 @@ from torch import nn  # noqa: TID253
 
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard
+from constellation_pipelines.inference.letting_go import letting_go
 from constellation_pipelines.inference.loading import load_module
 from constellation_pipelines.inference.network import MEBIBYTE, Network
 from constellation_pipelines.inference.package import load_package
@@ -69,7 +70,8 @@ class HotModels:
             )
         module = load_module(folder, model.card)
         try:
-            network = self._take(lambda: self._ready(module, model.card))
+            with letting_go():
+                network = self._take(lambda: self._ready(module, model.card))
         except torch.OutOfMemoryError:  # others may be in its way; who uses one still holds it
             self._networks.clear()
             torch.cuda.empty_cache()
@@ -85,8 +87,9 @@ class HotModels:
         network = Network(module, card, self._device)
         while True:
             try:
-                network.warm_up()
-                network.tune()
+                with letting_go():
+                    network.warm_up()
+                    network.tune()
                 return network
             except torch.OutOfMemoryError:
                 if network.batch == 1:

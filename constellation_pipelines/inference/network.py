@@ -1,6 +1,7 @@
 """A package's network, made ready to run fast on one device."""
 
 import copy
+import logging
 import time
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import ModelCard, Task
 from constellation_pipelines.inference.folding import fold_batch_norms
 from constellation_pipelines.inference.fusing import fused
+from constellation_pipelines.inference.letting_go import letting_go
 from constellation_pipelines.inference.near_ties import (
     LEAST_EXAMPLES,
     NearTies,
@@ -24,9 +26,12 @@ BATCH = 64
 SLICE_PX = 1 << 18
 DENSE_SLICE_PX = 1 << 17
 LARGEST_BATCH = 4096
-LARGEST_SHARE = 0.8  # of a GPU's memory
+CUDA_LANES = 2  # of a GPU: one copies while the other computes
+LARGEST_SHARE = 0.8  # of a GPU's memory that nobody holds, for the batches of all lanes
 LEAST_GAIN = 0.03  # of throughput, for a batch to be doubled
 MEBIBYTE = 2**20
+
+log = logging.getLogger(__name__)
 
 
 class Network:
@@ -55,8 +60,7 @@ class Network:
         if isinstance(module, nn.Module) and device.type == "cpu":
             self.module = fused(module, self._noise(self.slice))
         if exact is not None and self._answers_as_its_card_says():
-            self.near_ties = self._near_ties(exact)
-            self.weights_mb += weights_mb(exact)
+            self._decide(exact)
 
     @torch.inference_mode()
     def answer(self, chips: Tensor) -> Tensor:
@@ -77,6 +81,12 @@ class Network:
             return found.reshape(len(found), 1, *found.shape[-2:])
         return found
 
+    @property
+    def on_device(self) -> bool:
+        """Whether its numbers lie on the device, and all of its work is done there."""
+        module = self.module
+        return isinstance(module, nn.Module) and weights_mb(module) > 0
+
     def warm_up(self) -> float:
         """Run one empty batch, so that the first real one pays for no set-up; milliseconds.
 
@@ -91,7 +101,7 @@ class Network:
                 f"says {(size, *self._answer_shape())}"
             )
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            wait_for(self.device)
         return 1000 * (time.perf_counter() - began)
 
     def tune(self) -> None:
@@ -104,16 +114,21 @@ class Network:
 
     def _seconds(self, size: int) -> float | None:
         """What a batch takes; None where it would take more than its share of the memory."""
+        # What other networks' batches took once is not this one's.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self.device)
+        held = torch.cuda.memory_reserved(self.device)
         try:
-            for _ in range(2):  # the first one sets up
-                began = time.perf_counter()
-                self.answer(self._empty(size))
-                torch.cuda.synchronize(self.device)
+            with letting_go():
+                for _ in range(2):  # the first one sets up
+                    began = time.perf_counter()
+                    self.answer(self._empty(size))
+                    wait_for(self.device)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             return None
         total = torch.cuda.get_device_properties(self.device).total_memory
-        if torch.cuda.max_memory_reserved(self.device) > LARGEST_SHARE * total:
+        if not has_room(torch.cuda.max_memory_reserved(self.device) - held, total - held):
             torch.cuda.empty_cache()
             return None
         return time.perf_counter() - began
@@ -132,6 +147,22 @@ class Network:
     def _answers_as_its_card_says(self) -> bool:
         found = self.module(self._empty(self.slice))
         return tuple(found.shape) == (self.slice, *self._answer_shape())
+
+    def _decide(self, exact: nn.Module) -> None:
+        """Take near ties once more in float32; where they are too many, everything, once."""
+        near_ties = self._near_ties(exact)
+        if not near_ties.too_many:
+            self.near_ties = near_ties
+            self.weights_mb += weights_mb(exact)
+            return
+        log.warning(
+            "%s runs in float32: bfloat16 leaves %.0f %% of its examples undecided",
+            self.card.reference,
+            100 * near_ties.share,
+        )
+        self.dtype = torch.float32
+        self.module = fused(exact, self._noise(self.slice))
+        self.weights_mb = weights_mb(exact)
 
     def _near_ties(self, exact: nn.Module) -> NearTies:
         card = self.card
@@ -172,8 +203,17 @@ class Network:
         try:
             with torch.inference_mode():
                 return bool(module(self._empty(1)).isfinite().all())
+        except torch.OutOfMemoryError:  # says nothing of the type, and float32 takes twice as much
+            raise
         except (RuntimeError, TypeError, ValueError):
             return False
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the GPU has done what this thread gave it. Not all of its streams: one of them may be
+    capturing a graph, and waiting for that is an error which breaks both.
+    """
+    torch.cuda.current_stream(device).synchronize()
 
 
 def type_for(card: ModelCard, device: torch.device) -> torch.dtype:
@@ -205,6 +245,11 @@ def weights_mb(module: Callable[[Tensor], Tensor]) -> float:
         return float(getattr(module, "weights_mb", 0.0))
     tensors = [*module.parameters(), *module.buffers()]
     return sum(one.numel() * one.element_size() for one in tensors) / MEBIBYTE
+
+
+def has_room(taken: int, free: int) -> bool:
+    """Whether each lane of a GPU can have a batch that takes so much of what is free, in bytes."""
+    return CUDA_LANES * taken <= LARGEST_SHARE * free
 
 
 def tuned_batch(seconds: Callable[[int], float | None], start: int, most: int) -> int:

@@ -93,7 +93,11 @@ def session(content: bytes) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    # In float32 as such, not rounded to 10 bits of mantissa.
+    wanted: tuple[tuple[str, dict[str, str]], ...] = (
+        ("CUDAExecutionProvider", {"use_tf32": "0"}),
+        ("CPUExecutionProvider", {}),
+    )
     there = onnxruntime.get_available_providers()
-    providers = [name for name in wanted if name in there]
+    providers = [one for one in wanted if one[0] in there]
     return onnxruntime.InferenceSession(content, options, providers=providers)

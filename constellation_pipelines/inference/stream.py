@@ -145,7 +145,7 @@ class Stream:
         self._under_way.append((asked, self._device.start(asked)))
 
     def _asked(self, batch: Batch) -> Asked:
-        size = padded(len(batch), self._batch)
+        size = self._batch if self._device.one_shape else padded(len(batch), self._batch)
         return Asked(self._network, self._normaliser, batch, size, self._on_device.change)
 
     def _taken(self, count: int) -> Batch:

@@ -19,7 +19,11 @@ TILES = 1_100
 
 AUTH = {"auth": "required", "rate_reads_per_s": 100_000, "rate_writes_per_s": 100_000}
 
-WORKER = "insert into constellation.workers (id, host, pid) values (%(worker)s, 'h', 1)"
+# Alive however long the requests take: nobody beats for it.
+WORKER = """
+insert into constellation.workers (id, host, pid, heartbeat_at)
+values (%(worker)s, 'h', 1, now() + interval '5 hours')
+"""
 DEVICE = """
 insert into constellation.gpus
        (id, uuid, host, idx, name, total_mem_mb, simulated, worker_id, engine_ready)

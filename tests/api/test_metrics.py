@@ -1,5 +1,7 @@
 """What Prometheus reads."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from constellation_pipelines.domain.account import Scope
+from constellation_pipelines.domain.secret import NewKey, new_key
+from constellation_pipelines.store import keys
 from tests.api.people import make_key
 from tests.api.service import Service, away, serving
 from tests.api.test_jobs import problem_of
@@ -100,3 +104,65 @@ def test_numbers_over_all_accounts_take_an_admins_key(database_url: str, tmp_pat
             key = make_key(service.database, "ann", scope).text
             answer = asked(service, headers={"Authorization": f"Bearer {key}"})
             assert answer.status_code == status, answer.text
+
+
+# ---- with keys and without a database ----
+
+
+@pytest.fixture
+def guarded(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_for_s: float
+) -> Iterator[Service]:
+    """A server that wants a key, and does not wait long for its database."""
+    monkeypatch.setattr("api.main.POOL_TIMEOUT_S", 0.5)
+    with serving(database_url, None, tmp_path, auth="required") as service:
+        yield service
+
+
+def with_key(key: NewKey) -> dict[str, Any]:
+    return {"headers": {"Authorization": f"Bearer {key.text}"}}
+
+
+def test_a_key_that_read_metrics_lately_is_told_that_the_database_is_away(
+    guarded: Service, database_url: str, known_for_s: float
+) -> None:
+    key = make_key(guarded.database, "ann", Scope.ADMIN)
+    assert metrics_of(asked(guarded, **with_key(key)))["constellation_database_up", ()] == 1
+    with away(database_url):
+        time.sleep(known_for_s)
+        for _ in range(3):
+            found = metrics_of(asked(guarded, **with_key(key)))
+            assert found["constellation_database_up", ()] == 0
+            assert not any(name.startswith("constellation_jobs") for name, _ in found)
+        refused = ("status", "503"), ("path", "elsewhere"), ("method", "GET")
+        assert guarded.http.get("/jobs", **with_key(key)).status_code == 503, "nothing else"
+        found = metrics_of(asked(guarded, **with_key(key)))
+        assert found["constellation_http_requests_total", tuple(sorted(refused))] >= 1
+    back_at_s = time.monotonic() + 60
+    while metrics_of(asked(guarded, **with_key(key)))["constellation_database_up", ()] == 0:
+        assert time.monotonic() < back_at_s
+
+
+def test_no_other_key_reads_metrics_while_the_database_is_away(
+    guarded: Service, database_url: str, known_for_s: float
+) -> None:
+    admin, viewer, revoked, idle = (
+        make_key(guarded.database, "ann", scope)
+        for scope in (Scope.ADMIN, Scope.VIEWER, Scope.ADMIN, Scope.ADMIN)
+    )
+    assert asked(guarded, **with_key(admin)).status_code == 200
+    assert asked(guarded, **with_key(revoked)).status_code == 200
+    assert asked(guarded, **with_key(viewer)).status_code == 403
+    assert guarded.http.get("/jobs", **with_key(idle)).status_code == 200, "but never metrics"
+    with guarded.database.transaction() as connection:
+        keys.revoke(connection, revoked.prefix)
+    time.sleep(known_for_s)
+    assert asked(guarded, **with_key(revoked)).status_code == 401, "and was forgotten thereby"
+    with away(database_url):
+        time.sleep(known_for_s)
+        for key in (viewer, revoked, idle, new_key()):
+            problem_of(asked(guarded, **with_key(key)), 503)
+        problem_of(asked(guarded), 401)
+        mixed = f"cst_{admin.prefix}_{revoked.text.split('_', 2)[2]}"
+        problem_of(asked(guarded, headers={"Authorization": f"Bearer {mixed}"}), 503)
+        assert asked(guarded, **with_key(admin)).status_code == 200

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.engine import gpu
 from benchmarks.engine.comparison import Compared
 from benchmarks.engine.counters import PeakMemory, cpu_s, pss_mb
 from benchmarks.engine.gate import Verdict, judge, trapezoid
+from benchmarks.engine.gpu import Roof
 from benchmarks.engine.packages import shipped
-from benchmarks.engine.report import compared_rows
+from benchmarks.engine.report import compared_rows, gated
 from benchmarks.engine.rounds import Round, Timed, bound_per_cpu_s, growth, order, spread
 from benchmarks.engine.scenes import CACHE_VARIABLE, mirrored, synthetic
 from benchmarks.engine.workload import Workload, workload
@@ -122,6 +124,26 @@ def test_no_bar_is_met_by_a_map_that_is_wrong(small: Workload) -> None:
     ]
 
 
+@pytest.mark.parametrize(("agreement", "shown"), [(0.9995, 5), (0.998, 0)])
+def test_a_gpus_figures_are_shown_only_of_a_right_map(
+    small: Workload, agreement: float, shown: int
+) -> None:
+    """No GPU takes part: these are its rows from figures made up."""
+    roof = Roof(compute=9e6, bus=4e5, decode=3e5, forward=8e5)
+    told = gpu.conditions_of(small, roof, "none")
+    figures = gpu.rows_of(small, timed(600, 2.0, 0.01), roof, 0.95, told)
+    rows = gated("GPU, small", Verdict(agreement, 1000, 0, ()), told, figures)
+    assert len(rows) == 2 + shown
+    assert rows[0].ok is (shown > 0)
+    found = {row.metric.removeprefix("GPU, small: "): row for row in rows[2:]}
+    if shown:
+        assert found["chips"].value == pytest.approx(60_000)
+        assert found["scenes"].value == pytest.approx(6000)
+        assert found["share of the roofline"].value == pytest.approx(0.2)
+        assert found["share of the roofline"].ok is False
+        assert found["idle share"].value == pytest.approx(0.05)
+
+
 def class_map(small: Workload, path: Path, spoil: int | None = None) -> Path:
     """What the reference itself finds in the scene, as a COG; one pixel set to `spoil`."""
     from benchmarks.engine.gate import answers, padded, values
@@ -197,5 +219,6 @@ def test_the_quick_form_runs(tmp_path: Path) -> None:
     rows = {row["metric"]: row for row in json.loads(done.stdout.splitlines()[-1])}
     assert rows["eurosat-landcover: same class as float32"]["ok"] is True
     assert rows["eurosat-landcover: valid COG, each pixel once"]["ok"] is True
+    assert rows["large scene: same class as float32"]["ok"] is True
     assert rows["memory beyond idle"]["ok"] is True
     assert 0 < rows["eurosat-landcover: share of the bound"]["value"] < 1.1

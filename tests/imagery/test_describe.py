@@ -27,13 +27,18 @@ SCENES = [
     "s2_tci_libya_32634.tif",
     "s2b_l1c_capelookout_west_4326_rgbnir_u8.tif",
 ]
-ODD = ["all_nodata.tif", "corrupt.tif", "dateline_32660.tif"]
+ODD = ["all_nodata.tif", "corrupt.tif", "dateline_32660.tif"]  # a fourth one is refused
 
 
 @pytest.fixture(params=[*(f"scenes/{name}" for name in SCENES), *(f"odd/{name}" for name in ODD)])
 def path(sample_data: Path, request: pytest.FixtureRequest) -> Path:
     found: Path = sample_data / request.param
     return found
+
+
+def test_every_sample_scene_is_named_here(sample_data: Path) -> None:
+    found = {one.name for one in (sample_data / "scenes").iterdir() if one.suffix != ".json"}
+    assert found == set(SCENES)
 
 
 def refusal(path: Path, **told: Any) -> str:

@@ -61,7 +61,11 @@ REFUSED: dict[str, tuple[list[Entry], str]] = {
     "a block larger than the scene": (sized(64, 64, 2**31 - 16), "blocks of"),
     "more bands than any": (changed(shorts(277, 65_535)), "65535 bands"),
     "bits beyond reason": (changed(bits=65_535), "header is damaged"),
-    "keys of a gigabyte": (changed((GEO_KEYS, 3, 2**30, 300)), "no CRS"),
+    "keys of a gigabyte": (changed((GEO_KEYS, 3, 2**30, 300)), "header is damaged"),
+    "metadata of two gigabytes": (
+        changed((GDAL_METADATA, 2, 2**31 - 1, 300)),
+        "header is damaged",
+    ),
     "a compression nobody knows": (changed(shorts(259, 12_345)), "header is damaged"),
     "a CRS nobody knows": (changed(epsg(65_000)), "CRS"),
     "a CRS of heights": (changed(epsg(5773)), "Vertical CRS"),
@@ -77,7 +81,6 @@ REFUSED: dict[str, tuple[list[Entry], str]] = {
 HARMLESS: dict[str, list[Entry]] = {
     "its IFD follows itself": changed(),
     "its parts contain it": changed(longs(330, 8)),
-    "metadata of two gigabytes": changed((GDAL_METADATA, 2, 2**31 - 1, 300)),
     "metadata that is no XML": changed(text(GDAL_METADATA, "<a><b></a>" * 10)),
     "a billion strips": [
         *(one for one in sized(1000, 1000) if one[0] not in (273, 278, 279)),

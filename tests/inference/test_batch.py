@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from constellation_pipelines.domain.window import Window
 from constellation_pipelines.inference.batch import Batch, Cut
+from constellation_pipelines.inference.pinned import Pinned
 from constellation_pipelines.inference.stream import padded
 
 lengths = st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=5)
@@ -38,8 +39,9 @@ def test_a_part_has_the_chips_between_its_ends(
     start = data.draw(st.integers(0, len(batch) - 1))
     end = data.draw(st.integers(start + 1, len(batch)))
     part = batch.part(start, end)
-    pixels, holes = part.pixels()
-    assert pixels[:, 0, 0, 0].tolist() == list(range(start, end))
+    held, valid = Pinned(pin=False).hold(part)
+    pixels, holes = held.numpy(), None if valid is None else valid.numpy()
+    assert (pixels == np.arange(start, end)[:, None, None, None]).all()
     assert [tile.row_off_px for tile in part.tiles] == list(range(start, end))
     holed = [flag for count, flag in parts for _ in range(count)][start:end]
     if holes is None:
@@ -58,8 +60,23 @@ def test_neighbours_are_not_copied() -> None:
     assert (len(one), len(other)) == (3, 1)
     assert np.shares_memory(one, first)
     assert np.shares_memory(other, second)
-    found, _ = Batch(((cut, 2, 5),)).pixels()
-    assert np.shares_memory(found, first)
+
+
+def test_pinned_memory_serves_batches_of_any_size_and_type() -> None:
+    room = Pinned(pin=False)
+    at = []
+    for count, kind in ((5, np.uint16), (2, np.uint8), (3, np.float32), (5, np.int16)):
+        numbers = np.arange(count * 32).reshape(count, 2, 4, 4)
+        pixels, valid = numbers.astype(kind), numbers[:, 0] > 7
+        cut = Cut([pixels[:1], pixels[1:]], valid, [()] * count, None)
+        held, holes = room.hold(Batch(((cut, 0, count),)))
+        assert held.numpy().dtype == kind
+        assert (held.numpy() == pixels).all()
+        assert holes is not None
+        assert (holes.numpy() == valid).all()
+        at.append(held.data_ptr())
+    assert at[1] == at[0], "a smaller batch lies where a larger one lay"
+    assert at[3] == at[2]
 
 
 @given(st.integers(1, 64), st.sampled_from([1, 2, 4, 8, 16, 32, 64]))

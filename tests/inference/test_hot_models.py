@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from constellation_pipelines.domain.errors import ModelRefused
 from constellation_pipelines.domain.model import Model
 from constellation_pipelines.inference.hot_models import HotModels, leaving
-from constellation_pipelines.inference.network import tuned_batch
+from constellation_pipelines.inference.network import CUDA_LANES, has_room, tuned_batch
 from constellation_pipelines.inference.package import load_package
 from tests.inference.conftest import PACKAGE
 
@@ -84,3 +84,11 @@ def test_a_batch_is_doubled_while_that_gains_something_and_has_room(
         return None if speed is None else size / speed
 
     assert tuned_batch(seconds, 64, 1024) == best
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12))
+def test_a_batch_has_room_where_each_lane_can_have_one(taken: int, free: int) -> None:
+    if has_room(taken, free):
+        assert CUDA_LANES * taken < free
+    else:
+        assert CUDA_LANES * taken > 0.7 * free

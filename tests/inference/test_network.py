@@ -121,6 +121,16 @@ def test_a_graph_that_cannot_run_in_the_fastest_type_runs_in_float32(model: Mode
     assert network.dtype is torch.float32
 
 
+def test_a_device_without_room_for_a_graph_is_no_reason_for_float32(model: Model) -> None:
+    class TooLarge(Dense):
+        def forward(self, chips: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("no room")
+
+    card = replace(card_of(model.card, Task.SEGMENTATION), architecture=None)
+    with pytest.raises(torch.OutOfMemoryError):
+        Network(TooLarge(2, 4).eval(), card, CPU)
+
+
 @pytest.mark.parametrize("channels", [3, 5])
 def test_an_answer_of_another_shape_than_the_card_says_is_refused(
     model: Model, channels: int

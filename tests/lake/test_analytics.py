@@ -343,3 +343,14 @@ def test_only_so_many_questions_are_answered_at_once(lake: Lake) -> None:
     assert len(answered) + len(refused) == 4
     assert refused, "they were asked at once"
     assert analyst.find(lake.runs, Question("day", False)).total().tiles == answered[0]
+
+
+@pytest.mark.parametrize("name", ["[a]", "a*", "a?b", "a{b,c}", "it's", "day=1", "wörld", "a\\b"])
+def test_a_lake_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    lake = Lake(tmp_path / name)
+    lake.add([tile(0, {1: 5})])
+    lake.add([tile(0, {1: 5})], scene="a")
+    found = lake.ask()
+    assert (found.runs, found.unread) == (2, [])
+    assert [one.tiles for one in found.periods] == [2]

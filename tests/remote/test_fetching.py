@@ -11,6 +11,7 @@ import pytest
 from constellation_pipelines.remote import fetching
 from constellation_pipelines.remote.errors import RemoteAway, RemoteRefused
 from constellation_pipelines.remote.fetching import GAP_BYTES, RANGE_BYTES, Fetcher, ranges_of
+from constellation_pipelines.remote.opening import FIRST_PAUSE_S, patiently
 from constellation_pipelines.remote.tiff import Numbers
 from tests.remote.range_server import Asked, Handler, reply, serving
 from tests.remote.rasters import write, write_cog
@@ -170,6 +171,37 @@ def test_a_host_that_asks_for_long_is_left_alone_at_once(far: Far) -> None:
     with pytest.raises(RemoteAway):
         fetch(far, connections=1)
     assert len(far.server.asked) - before <= 2
+
+
+class Clock(threading.Event):
+    """Notes how long somebody waits, and does not let him."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return False
+
+
+def test_it_asks_ever_later_and_never_in_step(far: Far) -> None:
+    url = far.server.url("/a.tif")
+    far.server.fault = Moody(1000)
+    seen = []
+    for _ in range(20):
+        clock = Clock()
+        with pytest.raises(RemoteAway):
+            patiently(lambda: far.ranges.first(url), clock, tries=5)
+        for attempt, pause_s in enumerate(clock.waits):
+            assert 0.5 <= pause_s / (FIRST_PAUSE_S * 2**attempt) <= 1.5
+        assert len(clock.waits) == 4
+        seen.append(tuple(clock.waits))
+    assert len(set(seen)) == len(seen)
+    far.server.fault = Moody(1, Retry_After="3")
+    clock = Clock()
+    patiently(lambda: far.ranges.first(url), clock)
+    assert clock.waits == [3.0], "a host that names a time is believed"
 
 
 def test_an_object_that_changes_meanwhile_is_refused(
