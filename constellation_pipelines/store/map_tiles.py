@@ -48,13 +48,13 @@ select (select count(*) from found) as tiles,
 """
 
 # Squares with how many tiles of each class are in them, as a map tile: of a square all tiles, and
-# the most frequent class. Rings of a map tile, whose y grows downwards, go the other way around.
+# the most frequent class, of several the least: both in one number, for to sort would take longer.
+# Rings of a map tile, whose y grows downwards, go the other way around.
 SQUARES_OF = """
 summed as (
-  select square, sum(tiles)::bigint as tiles,
-         round(sum(area_m2) / 1e6, 1)::float8 as area_km2,
-         (array_agg(top_class order by tiles desc, top_class)
-            filter (where top_class is not null))[1] as class
+  select square, sum(tiles::int) as tiles,
+         round((sum(area_m2) / 1e6)::numeric, 1)::float8 as area_km2,
+         32767 - (max(tiles << 16 | 32767 - top_class) & 65535) as class
     from counted where tiles > 0 group by square),
 drawn as (
   select tiles, area_km2, class, %(names)s::jsonb ->> class::text as name,
@@ -69,7 +69,7 @@ select (select coalesce(sum(tiles), 0) from drawn)::bigint as tiles,
 
 DRAW_CELLS = f"""
 with counted as (
-  select square, top_class, sum(tiles) as tiles, sum(area_m2) as area_m2
+  select square, top_class, sum(tiles) as tiles, sum(area_m2::float8) as area_m2
     from (select square, top_class, tiles, area_m2
             from constellation.coverage_cells
            where model_id = %(model_id)s and z = %(cells_z)s and x = %(cells_x)s and y = %(cells_y)s
