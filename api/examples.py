@@ -20,6 +20,7 @@ OF_PARAMETERS: dict[str, Any] = {
     "format": "json",
     "from": "2026-11-01",
     "idempotency-key": "9f1f6f0e-cape-lookout",
+    "if-none-match": '"9f86d081884c7d659a2feaa0"',
     "iss": "https://login.example.org/",
     "job": ID,
     "job_id": ID,

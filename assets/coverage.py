@@ -1,4 +1,4 @@
-"""Coverage: where a model has been, per scene and in map cells."""
+"""Coverage: where a model has been, scene by scene."""
 
 from uuid import UUID
 
@@ -22,7 +22,7 @@ def coverage_asset(card: ModelCard) -> dg.AssetsDefinition:
         partitions_def=scenes,
         group_name="coverage",
         kinds={"postgres"},
-        description=f"What {card.name} has covered of a scene, and the map cells it fills.",
+        description=f"What {card.name} has covered of a scene.",
     )
     def covered(
         context: dg.AssetExecutionContext, database: DatabaseResource
@@ -35,11 +35,9 @@ def coverage_asset(card: ModelCard) -> dg.AssetsDefinition:
         ):
             scene = scene_store.find(connection, context.partition_key)
             model = models.find(connection, card.name)
-            cells = coverage.refresh(connection, model_id=model.id, scene_id=scene.id)
             summary = coverage.of_scene(connection, model_id=model.id, scene_id=scene.id)
         return dg.MaterializeResult(
             metadata={
-                "cells": cells,
                 "tiles": summary["tiles"],
                 "area_km2": summary["area_km2"],
                 "valid_area_km2": summary["valid_area_km2"],

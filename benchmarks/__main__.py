@@ -5,7 +5,7 @@ import sys
 
 from benchmarks.measurement import save, table
 
-NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote", "analytics")
+NAMES = ("launch", "chaos", "engine", "api", "streams", "fuzz", "remote", "analytics", "coverage")
 WITH = {"api": ("streams",)}  # what is measured too where this is asked for
 
 

@@ -12,6 +12,8 @@ from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.store.tenancy import API_ROLES
 
 FOLDER = Path(__file__).parent
+# Each with what brings it. The second comes with PostgreSQL, on some systems in a package apart.
+EXTENSIONS = {"postgis": "PostGIS", "btree_gist": "PostgreSQL's contrib modules"}
 LOCK = 0x636F6E7374656C6C  # any number, the same for all who migrate
 
 
@@ -24,7 +26,7 @@ def sqlalchemy_url(database_url: str) -> str:
 def migrate(database_url: str) -> None:
     """Run every migration that has not run yet. Safe to call from several processes at once.
 
-    Raises ServiceUnavailable when the database does not answer or lacks PostGIS.
+    Raises ServiceUnavailable when the database does not answer or lacks an extension.
     """
     engine = create_engine(sqlalchemy_url(database_url))
     try:
@@ -32,7 +34,7 @@ def migrate(database_url: str) -> None:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
             connection.execute(text("create schema if not exists constellation"))
             connection.execute(text("create schema if not exists dagster"))
-            ensure_postgis(connection)
+            ensure_extensions(connection)
             ensure_roles(connection)
             config = Config()
             config.set_main_option("script_location", str(FOLDER))
@@ -48,18 +50,19 @@ def migrate(database_url: str) -> None:
         engine.dispose()
 
 
-def ensure_postgis(connection: Connection) -> None:
-    """Create the extension where it is missing and may be created; say what to do where not."""
-    present = text("select 1 from pg_extension where extname = 'postgis'")
-    if connection.execute(present).first():
-        return
-    try:
-        connection.execute(text("create extension postgis with schema public"))
-    except (ProgrammingError, OperationalError) as error:
-        raise ServiceUnavailable(
-            "the database lacks PostGIS and it could not be added: install PostGIS on the server "
-            "and run `create extension postgis` as a superuser"
-        ) from error
+def ensure_extensions(connection: Connection) -> None:
+    """Create the extensions that are missing and may be created; say what to do where not."""
+    for name, package in EXTENSIONS.items():
+        present = text("select 1 from pg_extension where extname = :name")
+        if connection.execute(present, {"name": name}).first():
+            continue
+        try:
+            connection.execute(text(f"create extension {name} with schema public"))
+        except (ProgrammingError, OperationalError) as error:
+            raise ServiceUnavailable(
+                f"the database lacks the extension {name} and it could not be added: install "
+                f"{package} on the server and run `create extension {name}` as a superuser"
+            ) from error
 
 
 def ensure_roles(connection: Connection) -> None:

@@ -24,6 +24,7 @@ from constellation_pipelines.dispatcher.pruner import Kept, pruning_of
 from constellation_pipelines.dispatcher.registrar import Registrar
 from constellation_pipelines.dispatcher.relay import run_relay
 from constellation_pipelines.dispatcher.spending import Spending
+from constellation_pipelines.dispatcher.surveyor import surveying
 from constellation_pipelines.dispatcher.webhooks import sending
 from constellation_pipelines.domain.errors import ServiceUnavailable
 from constellation_pipelines.launcher.instances import pool_connections
@@ -104,6 +105,7 @@ def lead(
             relaying(settings.database_url or "", settings.nats_url or "") as relay,
             sending(database, frozenset(settings.webhook_private_hosts), vault),
             pruning_of(database, Kept.of(settings)),
+            surveying(database),
         ):
             while relay.is_alive() and not stop.is_set():
                 registrar.look()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -139,6 +140,8 @@ def test_a_tile_at_high_zoom_has_the_footprint_and_what_was_found(
     (found,) = drawn(tmp_path, town.ann, z, x, y)
     assert (found["class"], found["name"], found["confidence"]) == (0, "water", 0.751)
     assert found["run_id"] == str(town.run)
+    at = datetime.fromisoformat(found["computed_at"])
+    assert datetime.now(UTC) - timedelta(hours=1) < at <= datetime.now(UTC)
     assert found["shape"].contains(shapely.Point(middle))
 
 
@@ -179,6 +182,14 @@ def test_too_many_tiles_are_counted_in_squares(
     assert len(drawn(tmp_path, http, *numbers(8, 70_000, -70_000))) < MOST_TILES
 
 
+def test_tiles_too_small_to_be_seen_one_by_one_are_counted_in_squares(
+    town: Town, tmp_path: Path
+) -> None:
+    """At zoom 0 a pixel of the map tile is 10 km wide, a tile 5 km."""
+    (found,) = drawn(tmp_path, town.ann, 0, 0, 0)
+    assert (found["tiles"], found["name"]) == (ANNS, "water")
+
+
 def test_a_full_tile_is_no_larger_than_it_may_be(
     service: Service, http: httpx.Client, tmp_path: Path
 ) -> None:
@@ -207,6 +218,80 @@ def test_tiles_one_upon_the_other_are_the_newest_at_high_zoom(
     assert len(drawn(tmp_path, http, *numbers(18, *at))) == MOST_TILES
 
 
+def test_a_full_tile_at_high_zoom_has_as_many_of_the_newest_as_there_is_room_for(
+    service: Service, http: httpx.Client, tmp_path: Path
+) -> None:
+    """Stars of 400 corners, one upon the other: a thousand would have twice the bytes."""
+    here: dict[str, Any] = {"west": 7e6, "north": 9e6, "side": 2_000.0}
+    run = cover(service, "local", tiles=MOST_TILES, **here)
+    corners = [
+        (
+            7e6 + 1_000 + r * math.cos(n * math.pi / 200),
+            9e6 - 1_000 + r * math.sin(n * math.pi / 200),
+        )
+        for n in range(400)
+        for r in [300 if n % 2 else 900]
+    ]
+    star = shapely.MultiPolygon([shapely.Polygon(corners)])
+    service.database.execute(
+        "update constellation.tiles set geom_3857 = st_setsrid(st_geomfromwkb(%s), 3857)"
+        " where run_id = %s",
+        (shapely.to_wkb(star), run),
+    )
+    z, x, y = numbers(14, 7e6 + 1_000, 9e6 - 1_000)
+    found = drawn(tmp_path, http, z, x, y)
+    assert 50 < len(found) < MOST_TILES
+    newest = service.database.fetch_all(
+        "select confidence from constellation.tiles where run_id = %s"
+        " order by created_at desc, id desc limit %s",
+        (run, len(found)),
+    )
+    assert len(newest) == len(found)
+    assert len(fetch(http, z, x, y)) > MOST_BYTES / 4, "no fewer than it takes"
+
+
+def test_a_tile_across_180_is_drawn_on_both_sides_and_nowhere_else(
+    service: Service, http: httpx.Client, tmp_path: Path
+) -> None:
+    run = cover(service, "local", tiles=1, west=-6e6, north=-1e7, side=5_000.0)
+    service.database.execute(
+        "update constellation.tiles set geom_3857 = st_collect("
+        "st_makeenvelope(%(edge)s - 5000, -1.2e7, %(edge)s, -1.2e7 + 5000, 3857),"
+        "st_makeenvelope(-%(edge)s, -1.2e7, 5000 - %(edge)s, -1.2e7 + 5000, 3857))"
+        " where run_id = %(run)s",
+        {"run": run, "edge": HALF_M},
+    )
+    for z in (7, 10, 14):
+        _, _, y = numbers(z, 0, -1.2e7 + 100)
+        assert (
+            len(drawn(tmp_path, http, z, 0, y)) == len(drawn(tmp_path, http, z, 2**z - 1, y)) == 1
+        )
+        assert fetch(http, z, 2 ** (z - 1) + 1, y) == b""
+
+
+def test_a_map_tile_between_is_counted_in_fine_squares_or_in_those_of_the_cells(
+    service: Service, http: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At zoom 9 cells are a quarter of the squares along each side."""
+    z, x, y = 9, 100, 100
+    size = 2 * HALF_M / 2**z
+    west, north = x * size - HALF_M, HALF_M - y * size
+    cover(service, "local", tiles=2_500, columns=50, west=west, north=north, side=size / 64)
+    fine = drawn(tmp_path, http, z, x, y)
+    assert len(fine) == sum(one["tiles"] for one in fine) == 2_500
+    monkeypatch.setattr("constellation_pipelines.store.map_tiles.MOST_TILES", 100)
+    monkeypatch.setattr("constellation_pipelines.store.map_tiles.MOST_COUNTED", 500)
+    coarse = drawn(tmp_path, http, z, x, y)
+    assert sum(one["tiles"] for one in coarse) == 2_500
+    assert len(coarse) == 13 * 13, "of 16 x 16 squares, the last ones half full"
+    assert shapely.union_all([one["shape"] for one in coarse]).bounds == pytest.approx(
+        (west, north - 13 * size / 16, west + 13 * size / 16, north), abs=1
+    )
+    # A quarter of it, one zoom in.
+    east = drawn(tmp_path, http, z + 1, 2 * x + 1, 2 * y)
+    assert sum(one["tiles"] for one in east) == (50 - 32) * 32
+
+
 def test_what_takes_too_long_is_503(
     service: Service, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,8 +301,40 @@ def test_what_takes_too_long_is_503(
         patch.setattr("constellation_pipelines.store.map_tiles.HURRY", hurry)
         assert "retry-after" in http.get(f"/coverage/{MODEL}/0/0/0").headers
         found = problem_of(http.get(f"/coverage/{MODEL}/0/0/0"), 503)
-        assert "zoom in" in found["detail"]
+        assert "try again" in found["detail"]
     assert fetch(http, 0, 0, 0) != b""
+
+
+# ---- what a browser has already ----
+
+
+def test_a_map_tile_that_has_not_changed_is_not_sent_again(town: Town) -> None:
+    place = f"/coverage/{MODEL}/3/0/0"
+    first = town.ann.get(place)
+    tag = first.headers["etag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        again = town.ann.get(place, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == first.headers["cache-control"]
+    for other in ('"other"', "nonsense", tag.strip('"'), ""):
+        assert town.ann.get(place, headers={"If-None-Match": other}).status_code == 200
+    problem_of(town.ann.get(place, headers={"If-None-Match": "x" * 1001}), 422)
+
+
+def test_any_new_tile_of_the_account_changes_the_tag_and_no_other(town: Town) -> None:
+    place = f"/coverage/{MODEL}/3/0/0"
+    tags = {who: getattr(town, who).get(place).headers["etag"] for who in ("ann", "ben", "admin")}
+    assert len(set(tags.values())) == 3, "what one has is not what another one would get"
+    more(town.service, town.run, tiles=1, west=-9e6, north=0.0, side=5_000.0)
+    town.service.database.execute("select constellation.settle_coverage(1000)")
+    for who, changed in (("ann", True), ("ben", False), ("admin", True)):
+        headers = {"If-None-Match": tags[who]}
+        status = 200 if changed else 304
+        assert getattr(town, who).get(place, headers=headers).status_code == status
+    town.service.database.execute("delete from constellation.tiles where st_xmin(geom_3857) = -9e6")
+    town.service.database.execute("select constellation.recount_coverage()")
+    headers = {"If-None-Match": tags["ann"]}
+    assert town.ann.get(place, headers=headers).status_code == 200
 
 
 # ---- what a map is told ----

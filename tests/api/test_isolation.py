@@ -126,6 +126,8 @@ def furnish(service: Service, run: UUID) -> None:
         connection.execute(DEVICE, {"id": gpu, "worker": worker})
         connection.execute(LEASE, {"gpu": gpu, "worker": worker, "run": run})
         connection.execute(TILE, {"id": new_id(), "run": run})
+        connection.execute("select constellation.settle_coverage(1000)")
+        connection.execute("update constellation.tiles set confidence = 0.5")  # not settled
         connection.execute(
             "insert into constellation.faults (id, run_id, gpu_id, kind, decision, message) values"
             " (%s, %s, %s, 'poison_tile', 'quarantine_tile', 'Ann''s tile broke'),"
@@ -344,6 +346,7 @@ def test_every_table_that_the_api_may_read_is_shared_or_has_a_policy(town: Town)
 OWN = (
     *("jobs", "runs", "tiles", "events", "run_queue", "leases"),
     *("webhooks", "webhook_deliveries", "areas"),
+    *("coverage_cells", "coverage_changes", "coverage_totals"),
 )
 
 

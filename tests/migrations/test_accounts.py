@@ -44,7 +44,7 @@ def migrate_to(url: str, revision: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("create schema if not exists constellation"))
         connection.execute(text("create schema if not exists dagster"))
-        runner.ensure_postgis(connection)
+        runner.ensure_extensions(connection)
         runner.ensure_roles(connection)
         config = Config()
         config.set_main_option("script_location", str(Path(runner.__file__).parent))

@@ -50,7 +50,9 @@ def test_several_may_migrate_at_once(empty_url: str) -> None:
 
 
 def test_a_database_that_cannot_have_postgis_is_refused_and_left_empty(poor_url: str) -> None:
-    with pytest.raises(ServiceUnavailable, match="lacks PostGIS and it could not") as raised:
+    with pytest.raises(
+        ServiceUnavailable, match="lacks the extension postgis and it could"
+    ) as raised:
         migrate(poor_url)
     assert "s3cret" not in raised.value.message
     with psycopg.connect(poor_url) as connection:

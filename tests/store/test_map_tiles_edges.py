@@ -238,7 +238,6 @@ def test_a_tile_is_counted_in_one_square_where_it_lies(
     assert any(box.intersects(square["shape"]) for box in boxes), "that of the middle of a part"
 
 
-@pytest.mark.xfail(strict=True, reason="boxes are compared: across 180 degrees they go round")
 @pytest.mark.parametrize("z", [6, 14])
 def test_a_crowd_across_180_degrees_leaves_the_rest_of_its_latitude_alone(
     shared: Database, tmp_path: Path, z: int

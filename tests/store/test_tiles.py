@@ -1,6 +1,5 @@
 """Tiles are written once, under a live lease, together with their counts and events."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -8,14 +7,12 @@ from uuid import UUID
 import psycopg
 import pytest
 import shapely
-from shapely.affinity import translate
 
 from constellation_pipelines.domain.errors import LeaseLost
 from constellation_pipelines.domain.ids import new_id
 from constellation_pipelines.domain.states import TileState
 from constellation_pipelines.domain.tile import TileResult, tile_digest
 from constellation_pipelines.domain.window import Window
-from constellation_pipelines.geo.footprint import to_mercator
 from constellation_pipelines.store import coverage, queue, tiles
 from constellation_pipelines.store.database import Database
 from tests.store.test_queue import claimed, run, worker
@@ -150,10 +147,9 @@ def test_a_skipped_tile_is_counted_and_told_and_is_no_coverage(database: Databas
     assert event["payload"]["tiles_done"] == 2
     args = {"model_id": claimed_work.model_id, "scene_id": claimed_work.scene_id}
     with database.transaction() as connection:
-        coverage.refresh(connection, **args)
         assert coverage.of_scene(connection, **args)["tiles"] == 1
-    cells = database.fetch_all("select sum(tiles) as tiles from constellation.coverage_cells")
-    assert cells == [{"tiles": 1}]
+        (covered,) = coverage.covered(connection)
+    assert covered.tiles == 1
 
 
 def test_a_skipped_tile_is_a_result_to_build_on(database: Database) -> None:
@@ -233,55 +229,11 @@ def test_valid_tiles_name_the_run_that_wrote_them(database: Database) -> None:
         assert tiles.valid(connection, digests) == own
 
 
-def test_coverage_counts_each_valid_tile_once(database: Database) -> None:
+def test_coverage_of_a_scene_counts_each_valid_tile_once(database: Database) -> None:
     done = work(database)
-    commit(database, done.lease, row(LEFT), row(RIGHT, error="unreadable"))
     for _ in range(2):
-        with database.transaction() as connection:
-            coverage.refresh(connection, model_id=done.model_id, scene_id=done.scene_id)
-    cells = database.fetch_all("select tiles, top_class from constellation.coverage_cells")
-    assert cells == [{"tiles": 1, "top_class": 3}]
+        commit(database, done.lease, row(LEFT), row(RIGHT, error="unreadable"))
     with database.transaction() as connection:
         summary = coverage.of_scene(connection, model_id=done.model_id, scene_id=done.scene_id)
     assert summary["tiles"] == 1
     assert summary["area_km2"] == pytest.approx(3077)
-
-
-def test_a_tile_across_180_is_covered_where_it_lies(database: Database) -> None:
-    done = work(database)
-    box = shapely.MultiPolygon([shapely.box(179.5, 0, 180, 0.5), shapely.box(-180, 0, -179.5, 0.5)])
-    across = replace(row(LEFT), footprint=box, mercator=to_mercator(box))
-    commit(database, done.lease, across)
-    (column,) = covered_cells(database, done)
-    assert column < 6 or column >= 4090, "0.5 degrees are 5.7 of 4096 cells"
-
-
-def test_a_tile_beyond_the_map_covers_no_cell(database: Database) -> None:
-    done = work(database)
-    north = translate(row(LEFT).footprint, 0, 88)
-    commit(database, done.lease, replace(row(LEFT), footprint=north, mercator=to_mercator(north)))
-    assert covered_cells(database, done) == set()
-
-
-def test_two_counts_of_the_same_cells_follow_each_other(database: Database) -> None:
-    """The one that comes later waits, and sees what the first one saw."""
-    done = work(database)
-    commit(database, done.lease, row(LEFT))
-    with ThreadPoolExecutor(1) as pool:
-        with database.transaction() as connection:
-            coverage.refresh(connection, model_id=done.model_id, scene_id=done.scene_id)
-            second = pool.submit(covered_cells, database, done)
-            with pytest.raises(TimeoutError):
-                second.result(0.3)
-            commit(database, done.lease, row(RIGHT))
-        second.result(10)
-    assert database.fetch_one("select sum(tiles) as n from constellation.coverage_cells") == {
-        "n": 2
-    }
-
-
-def covered_cells(database: Database, done: Work) -> set[int]:
-    """Columns of the cells that hold a tile."""
-    with database.transaction() as connection:
-        coverage.refresh(connection, model_id=done.model_id, scene_id=done.scene_id)
-    return {cell["x"] for cell in database.fetch_all("select x from constellation.coverage_cells")}
