@@ -20,7 +20,7 @@ KEY = dg.AssetKey(["training", "eurosat_landcover"])
 MODEL = "eurosat-landcover"
 EPOCHS = 64
 FURTHER_EPOCHS = 56
-TAUGHT_EPOCHS = 28
+TAUGHT_EPOCHS = 40
 SEED = 17
 
 

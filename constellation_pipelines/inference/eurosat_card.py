@@ -135,14 +135,19 @@ def hyperparameters_of(trained: Trained) -> dict[str, Any]:
         "label_smoothing": plan.label_smoothing,
         "average_decay": plan.average_decay,
         "phases": [
-            {"epochs": round(phase.share * plan.epochs), "chip_px": phase.px, "mixed": phase.mixed}
+            {
+                "epochs": round(phase.share * plan.epochs),
+                "chip_px": phase.px,
+                "mixed": phase.mixed,
+                "colour": phase.colour,
+            }
             | ({"enlarged_px": phase.enlarged_px} if phase.enlarged_px else {})
             for phase in plan.phases
         ],
         "augmentation": (
             "eight symmetries; windows moved and scaled by up to 15 %; brightness, contrast, "
-            "saturation, band gain and offset, by half of what version 1 had; in mixed phases half "
-            "of the batches blended or pasted into one another"
+            "saturation, band gain and offset, by the share `colour` of what version 1 had; in "
+            f"mixed phases {plan.mixed_share:.0%} of the batches blended or pasted into one another"
         ),
     }
 

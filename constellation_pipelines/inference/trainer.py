@@ -16,8 +16,6 @@ from constellation_pipelines.inference.eurosat import LabelledChips
 from constellation_pipelines.inference.network import fastest_type
 from constellation_pipelines.inference.training_plan import EpochReport, Phase, TrainingPlan
 
-MIXED_SHARE = 0.5
-
 
 class Teaches(Protocol):
     """Who says what chips show, and is known by a name."""
@@ -133,8 +131,8 @@ class Trainer:
         labels = torch.from_numpy(data.labels[picked]).to(self.device)
         targets = nn.functional.one_hot(labels, self.classes).float()
         values = augment.crop(self.normaliser.scale(data.chips[picked]), phase.px, draw)
-        values = augment.recolour(values, self.plan.colour)
-        if phase.mixed and draw.random() < MIXED_SHARE:
+        values = augment.recolour(values, phase.colour)
+        if phase.mixed and draw.random() < self.plan.mixed_share:
             values, targets = augment.mix(values, targets, draw)
         return values, targets
 

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A share of the epochs: the side of the chips that are trained on, whether they are mixed, and
-    the side that they are enlarged to, 0 for none.
+    """A share of the epochs: the side of the chips that are trained on, whether they are mixed,
+    the side that they are enlarged to (0 for none), and how much they vary in colour.
     """
 
     share: float
     px: int
     mixed: bool
     enlarged_px: int = 0
+    colour: float = 0.5
 
 
 # Small chips first: at 40 pixels a step costs half of one at 64. The last epochs see chips as they
@@ -38,7 +39,7 @@ class TrainingPlan:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.05
-    colour: float = 0.5
+    mixed_share: float = 0.5  # of the batches, in phases that mix
     average_decay: float = 0.998
     optimiser: str = "sgd"  # or "adamw"
     teacher_share: float = 0.5  # of the targets, where there is a teacher
@@ -73,12 +74,13 @@ FURTHER = TrainingPlan(
 
 # With a teacher that knows better: what it says counts most.
 TAUGHT = TrainingPlan(
-    epochs=28,
+    epochs=40,
     peak_rate=0.04,
     warm_up_epochs=1.0,
     cool_down_share=0.7,
     teacher_share=0.9,
-    phases=(Phase(21 / 28, 64, mixed=True), Phase(7 / 28, 64, mixed=False)),
+    mixed_share=0.8,
+    phases=(Phase(32 / 40, 64, mixed=True), Phase(8 / 40, 64, mixed=False, colour=0.25)),
 )
 
 # A network of timm's that comes with weights from elsewhere. It was made for larger images, and

@@ -75,6 +75,7 @@ MADE_OF = {
     "1": ("resnet18-compact", 2_797_610),
     "2": ("resnet-d-compact", 1_951_946),
     "3": ("resnet-d-compact", 1_951_946),
+    "4": ("resnet-d-compact", 1_951_946),
 }
 every_version = pytest.mark.parametrize(
     "package", COMMITTED, ids=lambda path: f"version {path.name}"

@@ -77,7 +77,9 @@ def test_its_card_says_where_it_comes_from(made: tuple[Model, Trained]) -> None:
     said = made[0].document["properties"]["mlm:hyperparameters"]
     assert said["start"].startswith("timm:tf_efficientnet_lite0 with weights ")
     assert said["optimizer"].startswith("AdamW")
-    assert said["phases"] == [{"epochs": 1, "chip_px": 64, "mixed": False, "enlarged_px": 96}]
+    assert said["phases"] == [
+        {"epochs": 1, "chip_px": 64, "mixed": False, "colour": 0.5, "enlarged_px": 96}
+    ]
     assert "teacher" not in said
 
 

@@ -151,7 +151,7 @@ def test_days_end_at_midnight_utc(lake: Lake) -> None:
 
 
 def test_the_count_by_hand_that_the_docs_show_is_the_same(tmp_path: Path) -> None:
-    folder = tmp_path / "model=eurosat-landcover@2" / "date=2026-03-01"
+    folder = tmp_path / "model=eurosat-landcover@4" / "date=2026-03-01"
     lake = Lake(folder)
     random = Random(3)
     for scene in ("coast", "coast", "valley"):
