@@ -74,6 +74,7 @@ def test_the_commands_and_the_program_of_the_page_lead_to_coverage(
     assert "event: end" in typed
     assert "day,model,gpu_s,energy_j,tiles,area_km2" in typed
     assert f'"missing":0,"missing_runs":[],"total":{{"tiles":{tiles},' in typed, "analytics"
+    assert '"tilejson":"3.0.0"' in typed
     assert (tmp_path / "tiles.geojson").read_text().count('"Feature"') == tiles
     assert (
         does(sys.executable, "-c", program()).splitlines()[-1] == f"coast COMPLETED {tiles} tiles"
