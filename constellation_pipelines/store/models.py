@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -96,6 +97,12 @@ def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
     """A key that puts 10 after 9, and words before numbers, so that 1.0 comes after 1.rc."""
     parts = re.findall(r"\d+|[^\d.-]+", version)
     return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts)
+
+
+def newest(models: Iterable[Model]) -> list[Model]:
+    """The newest version of each name: what a job gets that asks for none."""
+    ordered = sorted(models, key=lambda model: version_order(model.card.version))
+    return list({model.card.name: model for model in ordered}.values())
 
 
 def uuid_in(text: str) -> UUID | None:

@@ -24,6 +24,7 @@ from constellation_pipelines.settings import Settings
 from constellation_pipelines.store import devices as store_devices
 from constellation_pipelines.store import workers
 from constellation_pipelines.store.database import Database
+from constellation_pipelines.store.models import newest
 from constellation_pipelines.worker import process, registration
 from constellation_pipelines.worker.engines import Engines, Patience
 from constellation_pipelines.worker.orders import Channel
@@ -62,7 +63,8 @@ def run(settings: Settings) -> None:
     with scratch_folder() as folder:
         database = Database(settings.database_url)
         try:
-            preload = [Path(model.folder) for model in discover(settings.models_dir)]
+            # Older versions load when they are asked for: each takes a second of every start.
+            preload = [Path(model.folder) for model in newest(discover(settings.models_dir))]
             engines = Engines(
                 devices,
                 folder,

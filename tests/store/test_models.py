@@ -60,6 +60,17 @@ def test_a_bare_name_means_the_highest_version(database: Database) -> None:
     assert versions == ["1.5", "2", "9", "10"]
 
 
+def test_the_newest_of_each_name_are_what_bare_names_mean() -> None:
+    card = package("3").card
+    other = replace(package("3"), card=replace(card, name="landcover-unet"))
+    found = models.newest([package("9"), other, package("10"), package("2")])
+    assert sorted(one.card.reference for one in found) == [
+        "eurosat-landcover@10",
+        "landcover-unet@3",
+    ]
+    assert models.newest([]) == []
+
+
 def test_releases_come_after_their_candidates() -> None:
     ordered = sorted(["1.0", "1.rc1", "1", "1.0.1", "2-beta"], key=models.version_order)
     assert ordered == ["1", "1.rc1", "1.0", "1.0.1", "2-beta"]
