@@ -21,7 +21,7 @@ from constellation_pipelines.domain import names
 from constellation_pipelines.domain.model import ModelCard
 from constellation_pipelines.inference.package import discover
 from constellation_pipelines.settings import Settings
-from constellation_pipelines.store.models import version_order
+from constellation_pipelines.store.models import newest
 from resources.database import DatabaseResource
 from resources.engines import EnginesResource
 from resources.lake import LakeResource
@@ -52,11 +52,8 @@ def build(settings: Settings) -> dg.Definitions:
 
 def newest_cards(models_dir: Path) -> list[ModelCard]:
     """The highest version of each model, by name."""
-    cards = [model.card for model in discover(models_dir)]
-    newest: dict[str, ModelCard] = {}
-    for card in sorted(cards, key=lambda card: version_order(card.version)):
-        newest[card.name] = card
-    return [newest[name] for name in sorted(newest)]
+    cards = (model.card for model in newest(discover(models_dir)))
+    return sorted(cards, key=lambda card: card.name)
 
 
 def dashboard_url(settings: Settings) -> str:
